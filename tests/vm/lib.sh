@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2016
 # What the scripts of this directory share: the table of kernels, Debian's archive,
 # the cache, and commands run inside a root filesystem.
 
@@ -8,6 +8,9 @@ shopt -s inherit_errexit
 VM=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TREE=$(cd "$VM/../.." && pwd)
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/onewalk
+
+# The kernel's taints that tell of a bug: machine check, bad page, died, warned, soft lockup
+BAD_TAINTS=$((1 << 4 | 1 << 5 | 1 << 7 | 1 << 9 | 1 << 14))
 
 # Packages of every root filesystem, and what a suite's own has on top:
 # trixie's also builds kernels, and runs the kernel's checkers on our sources.
@@ -113,7 +116,7 @@ apt_refresh() {
 # candidates SUITE: lines "package=version" of the packages that concern us
 candidates() {
 	{
-		printf '%s\n' "${ROOTFS_PACKAGES[@]}" ${ROOTFS_EXTRA[$1]}
+		tr ' ' '\n' <<<"${ROOTFS_PACKAGES[*]} ${ROOTFS_EXTRA[$1]}"
 		apt_in "$1" apt-cache pkgnames linux- | grep -E -- '-amd64$|^linux-source-'
 	} | apt_in "$1" xargs apt-cache policy |
 		awk '/^[^ ]/ { sub(":$", ""); name = $1 } /Candidate:/ && $2 != "(none)" { print name "=" $2 }'
@@ -136,14 +139,13 @@ has_package() { [ "$(versions "$@")" ]; }
 
 # release SUITE SERIES: the newest release that has both headers and an image
 release() {
-	local release
-	for release in $(sed -nE "s/^linux-headers-(${2//./\\.}\.[0-9.]+(\+deb[0-9.]+|-[0-9]+)-amd64)=.*/\1/p" \
-		"$CACHE/apt/$1/candidates" | sort -rV); do
+	local release pattern="${2//./\\.}\.[0-9.]+(\+deb[0-9.]+|-[0-9]+)-amd64"
+	while read -r release; do
 		if [ "$(image_packages "$1" "$release")" ]; then
 			echo "$release"
 			return
 		fi
-	done
+	done < <(sed -nE "s/^linux-headers-($pattern)=.*/\1/p" "$CACHE/apt/$1/candidates" | sort -rV)
 	die "$1 has no kernel of the series $2"
 }
 
@@ -211,7 +213,7 @@ make_item() {
 		say "$item: making it"
 	fi
 	[ "$EUID" = 0 ] || die "$item is not in the cache, and only root can make it: sudo tests/vm/prepare"
-	rm -rf "$CACHE/$item"/*
+	rm -rf "${CACHE:?}/$item"/*
 	mkdir "$dir.partial"
 	"$@" "$dir.partial"
 	manifest "$dir.partial" >"$dir.manifest"
@@ -289,7 +291,7 @@ kernel() {
 	else
 		local fragments
 		fragments=$(sed -E "s|([^,]+),?|$VM/kconfig/\1.config |g" <<<"$CONFIG")
-		# shellcheck disable=SC2086
+		# shellcheck disable=SC2086  # several files
 		cached "kernel/$1" "$(versions "$SUITE" "linux-source-$SERIES" gcc
 			cat "$VM/chroot/kernel" $fragments)" make_own_kernel "$SUITE" "$SERIES" "$CONFIG"
 	fi
@@ -309,7 +311,7 @@ make_debian_kernel() {
 		rmdir "$dir/lib"
 	fi
 	mv "$(find "$dir" -name 'vmlinuz*')" "$dir/vmlinuz"
-	rm -rf "$dir/boot" "$dir/usr/share"
+	rm -rf "${dir:?}"/{boot,usr/share}
 	in_rootfs "$rootfs" "$dir/usr/lib/modules:/usr/lib/modules" -- depmod "$release"
 }
 
@@ -321,6 +323,40 @@ make_own_kernel() {
 	in_rootfs "$ROOTFS" "$dir:/out" "$VM:/vm" -- /vm/chroot/kernel "$series" "$config" >"$dir/log" 2>&1 ||
 		{ tail -30 "$dir/log" >&2; die "the build of linux-source-$series failed"; }
 	rm -r "$dir/source" "$dir/log"
+}
+
+### The kernel's own tests and checkers
+
+# linux_source SERIES SUITE: sets SOURCE to what is kept of the suite's linux-source
+linux_source() {
+	rootfs trixie
+	apt_ready "$2"
+	cached "source/$1" "$ROOTFS $(versions "$2" "linux-source-$1"; cat "$VM/chroot/source")" make_source "$1" "$2"
+	SOURCE=$ITEM_DIR
+}
+
+make_source() {
+	local series=$1 suite=$2 dir=$3
+	mkdir "$dir/package"
+	fetch "$suite" "$dir/package" "linux-source-$series"
+	in_rootfs "$ROOTFS" "$dir:/out" "$VM:/vm" -- /vm/chroot/source "$series" >"$dir/log" 2>&1 ||
+		{ tail -30 "$dir/log" >&2; die "hmm-tests of linux-source-$series does not build"; }
+	rm -r "$dir/package" "$dir/log"
+}
+
+# selftests: sets SELFTESTS to the directory of tests/selftest's compiled programs
+selftests() {
+	rootfs trixie
+	local rootfs=$ROOTFS
+	linux_source 7.3 trixie-backports
+	cached selftests "$SOURCE $(cat "$VM/chroot/selftests"
+		cd "$TREE" && find tests/selftest include/uapi -type f -exec sha256sum {} + | sort)" make_selftests "$rootfs"
+	SELFTESTS=$ITEM_DIR
+}
+
+make_selftests() {
+	in_rootfs "$1" "$2:/out" "$TREE:/tree" "$SOURCE/tools/testing/selftests:/harness" "$VM:/vm" -- \
+		/vm/chroot/selftests >&2 || die "tests/selftest does not compile"
 }
 
 ### Our modules, built as on a user's machine

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0
+# Tests on the kernels that Debian ships: see tests/vm/README.md.
+#
+#   make demo [KERNEL=7.3]            a process's pages go to a device
+#   make check                        every test on every kernel
+#     KERNELS="7.3 6.12-private"      on some kernels
+#     TESTS="bad_input* 7.3/*/load.*" some tests: globs on a program, PROGRAM.CASE or the full name
+#   make check-all                    with the tests that take long
+#   make hmm-tests [KERNEL=7.3]       the kernel's own tests of device memory
+#   make shell [KERNEL=7.3]           an interactive guest
+#   make list-tests, make list-kernels
+
+KERNEL ?= 7.3
+export KERNELS TESTS
+
+.PHONY: demo check check-all hmm-tests shell list-tests list-kernels
+demo:
+	@tests/vm/demo $(KERNEL)
+
+check:
+	@tests/vm/check
+
+check-all:
+	@tests/vm/check --all
+
+hmm-tests:
+	@tests/vm/build $(KERNEL) >/dev/null
+	@tests/vm/hmm-tests $(KERNEL)
+
+shell:
+	@tests/vm/build $(KERNEL) >/dev/null
+	@tests/vm/shell $(KERNEL)
+
+list-tests:
+	@tests/vm/list-tests
+
+list-kernels:
+	@grep -v '^#' tests/vm/kernels | cut -d' ' -f1

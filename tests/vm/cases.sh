@@ -1,0 +1,76 @@
+# shellcheck shell=bash
+# Which tests there are, read from their sources.
+
+# cases FILE: the names of a program's cases, as the program will print them
+cases() {
+	case $1 in
+	*.sh) sed -nE 's/^test_([A-Za-z0-9_]+)\(\).*/\1/p' "$1" ;;
+	*) awk -F'[(), \t]+' '
+		/^FIXTURE_VARIANT_ADD\(/ { variants[$2] = variants[$2] " " $3 }
+		/^TEST(_SIGNAL)?\(/ { print $2 }
+		/^TEST_F(_TIMEOUT|_SIGNAL)?\(/ { fixture[++n] = $2; test[n] = $3 }
+		END {
+			for (i = 1; i <= n; i++) {
+				count = split(variants[fixture[i]], variant, " ")
+				for (v = 1; v <= count; v++)
+					print fixture[i] "." variant[v] "." test[i]
+				if (!count)
+					print fixture[i] "." test[i]
+			}
+		}' "$1" ;;
+	esac
+}
+
+guest_tests() { find "$TREE/tests/selftest" \( -name '*.c' -o -name '*.sh' \) ! -name common.c | sort; }
+
+host_tests() { find "$TREE/tests/host" -maxdepth 1 -name '*.sh' | sort; }
+
+# modes FILE: the ways in which a test is run on the kernel of kernel_row
+modes() {
+	case $1 in
+	*.sh) echo any ;;
+	*) echo "${MEMORY//,/ }" ;;
+	esac
+}
+
+# test_list KERNEL: for those that TESTS asks for, lines "MODE PROGRAM ARGS...",
+# ARGS being the cases if they are not all
+test_list() {
+	local file program mode case all chosen option
+	kernel_row "$1"
+	for file in $(guest_tests); do
+		program=$(basename "$file" .c)
+		[ "$program" = "${file##*/}" ] && option='' || option='-t '
+		mapfile -t all < <(cases "$file")
+		for mode in $(modes "$file"); do
+			chosen=()
+			for case in "${all[@]}"; do
+				! selected "$1/$mode/$(case_name "$program" "$case")" || chosen+=("$option${case##*.}")
+			done
+			[ ${#chosen[@]} -lt ${#all[@]} ] || chosen=('')
+			[ ${#chosen[@]} = 0 ] || echo "$mode $program ${chosen[*]}"
+		done
+	done
+	if [[ $MEMORY == *private* ]] && hmm_tests_selected; then
+		echo "hmm hmm-tests"
+	fi
+}
+
+# The cases of the kernel's hmm-tests are known only when it runs.
+hmm_tests_selected() {
+	local glob
+	[ "${TESTS:-}" ] || return 0
+	for glob in "${GLOBS[@]}"; do
+		# shellcheck disable=SC2053
+		if [[ hmm-tests == ${glob%%.*} ]]; then
+			return 0
+		fi
+	done
+	return 1
+}
+
+# vm_options FILE: what the boot must be like, from a comment "vm: OPTIONS" (those of tests/vm/run)
+# It is a line in any case.
+vm_options() {
+	sed -nE 's|^.*\bvm: (--.*[^ ]) *\*/.*|\1|p; s|^# *vm: (--.*)$|\1|p' "$1" | awk 'NR == 1; END { if (!NR) print "" }'
+}
