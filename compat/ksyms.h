@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Kernel functions that modules are not given.
+ *
+ * The table: a function's name, the file of src/ that needs it, and, where no
+ * header that distributions ship declares it, its prototype as BTF has it;
+ * NULL where one does, and the compiler has checked the call. Prototypes that
+ * changed over time are separated by bars, newest first.
+ */
+#ifndef _ONEWALK_KSYMS_H
+#define _ONEWALK_KSYMS_H
+
+#define ONEWALK_KSYMS(X)						\
+	X(folio_isolate_lru, "unmap.c",					\
+	  "bool(struct folio*)|int(struct folio*)")			\
+	X(folio_putback_lru, "unmap.c", "void(struct folio*)")		\
+	X(try_to_migrate, "unmap.c", NULL)				\
+	X(lru_add_drain_all, "fault.c", NULL)
+
+int onewalk_ksyms_init(void);
+
+#endif /* _ONEWALK_KSYMS_H */

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * The ioctls of onewalk_dummy, the device that onewalk is tested with.
+ *
+ * The device nodes are /dev/hmm_dmirror0 and /dev/hmm_dmirror1. Opening one
+ * mirrors the address space of the opening process.
+ */
+#ifndef _UAPI_ONEWALK_DUMMY_H
+#define _UAPI_ONEWALK_DUMMY_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/*
+ * First half: numbers and layouts as the kernel's lib/test_hmm has them in 7.3,
+ * so that the kernel's own hmm-tests run against this device unmodified.
+ */
+
+/**
+ * struct onewalk_dummy_cmd - argument of the calls that test_hmm has too
+ * @addr: in: user address, page aligned
+ * @ptr: in: user address of a buffer: @npages pages of data (READ, READ_UNLOCKED,
+ *	WRITE, MIGRATE_TO_DEV, EXCLUSIVE), or @npages bytes (SNAPSHOT)
+ * @npages: in: number of pages; for FLAGS the flags
+ * @cpages: out: number of pages copied
+ * @faults: out: number of times that the device had to fault
+ */
+struct onewalk_dummy_cmd {
+	__u64	addr;
+	__u64	ptr;
+	__u64	npages;
+	__u64	cpages;
+	__u64	faults;
+};
+
+/* The device reads, or writes, through its own page table. */
+#define ONEWALK_DUMMY_READ		_IOWR('H', 0x00, struct onewalk_dummy_cmd)
+#define ONEWALK_DUMMY_WRITE		_IOWR('H', 0x01, struct onewalk_dummy_cmd)
+/* Without faulting; TO_DEV also reads back what the device then maps. */
+#define ONEWALK_DUMMY_MIGRATE_TO_DEV	_IOWR('H', 0x02, struct onewalk_dummy_cmd)
+#define ONEWALK_DUMMY_MIGRATE_TO_SYS	_IOWR('H', 0x03, struct onewalk_dummy_cmd)
+/* What the CPU's page table holds: one ONEWALK_DUMMY_PROT_* byte a page. */
+#define ONEWALK_DUMMY_SNAPSHOT		_IOWR('H', 0x04, struct onewalk_dummy_cmd)
+/* Atomic access by the device, and whether that ended: -EPERM if it did not. */
+#define ONEWALK_DUMMY_EXCLUSIVE		_IOWR('H', 0x05, struct onewalk_dummy_cmd)
+#define ONEWALK_DUMMY_CHECK_EXCLUSIVE	_IOWR('H', 0x06, struct onewalk_dummy_cmd)
+/* Hot-unplug all of the device's memory; what is in use is evicted first. */
+#define ONEWALK_DUMMY_RELEASE		_IOWR('H', 0x07, struct onewalk_dummy_cmd)
+#define ONEWALK_DUMMY_FLAGS		_IOWR('H', 0x08, struct onewalk_dummy_cmd)
+/* READ with the mmap lock dropped while faulting. */
+#define ONEWALK_DUMMY_READ_UNLOCKED	_IOWR('H', 0x09, struct onewalk_dummy_cmd)
+
+/* FLAGS: the next allocation of a migration's destination fails. */
+#define ONEWALK_DUMMY_FLAG_FAIL_ALLOC	(1ULL << 0)
+
+/* What SNAPSHOT returns: a kind, access and size in one byte. */
+#define ONEWALK_DUMMY_PROT_NONE			0x00
+#define ONEWALK_DUMMY_PROT_READ			0x01
+#define ONEWALK_DUMMY_PROT_WRITE		0x02
+#define ONEWALK_DUMMY_PROT_PMD			0x04
+#define ONEWALK_DUMMY_PROT_PUD			0x08
+#define ONEWALK_DUMMY_PROT_ZERO			0x10
+#define ONEWALK_DUMMY_PROT_PRIVATE_LOCAL	0x20
+#define ONEWALK_DUMMY_PROT_PRIVATE_REMOTE	0x30
+#define ONEWALK_DUMMY_PROT_COHERENT_LOCAL	0x40
+#define ONEWALK_DUMMY_PROT_COHERENT_REMOTE	0x50
+#define ONEWALK_DUMMY_PROT_ERROR		0xff
+
+/*
+ * Second half: our own.
+ */
+
+/* How struct onewalk_dummy_migrate gets pages to the device. */
+enum onewalk_dummy_method {
+	/* onewalk_range_fault(), onewalk_migrate_range_setup() */
+	ONEWALK_DUMMY_RANGE,
+	/* onewalk_migrate_setup() */
+	ONEWALK_DUMMY_SETUP,
+	/* hmm_range_fault(), migrate_vma_setup() */
+	ONEWALK_DUMMY_FAULT_MIGRATE,
+	/* migrate_vma_setup(); if holes remain hmm_range_fault() and again */
+	ONEWALK_DUMMY_MIGRATE_FAULT_MIGRATE,
+	/* migrate_vma_setup() alone */
+	ONEWALK_DUMMY_KERNEL_MIGRATE,
+	ONEWALK_DUMMY_NR_METHODS,
+};
+
+/* Flags of struct onewalk_dummy_migrate. */
+#define ONEWALK_DUMMY_MIGRATE_FAULT	(1U << 0) /* fault in what is missing */
+#define ONEWALK_DUMMY_MIGRATE_WRITE	(1U << 1) /* for writing; needs FAULT */
+#define ONEWALK_DUMMY_MIGRATE_TO_SYSTEM	(1U << 2) /* back from this device */
+#define ONEWALK_DUMMY_MIGRATE_UNLOCKED	(1U << 3) /* onewalk_range_fault_unlocked() */
+#define ONEWALK_DUMMY_MIGRATE_SKIP_NODE	(1U << 4) /* not what is on node @nid */
+#define ONEWALK_DUMMY_MIGRATE_NO_COPY	(1U << 5) /* prepare, then give all back */
+
+/**
+ * struct onewalk_dummy_migrate - fault in and migrate a range
+ * @addr: in: user address, page aligned
+ * @npages: in: number of pages
+ * @status: in: 0, or the user address of one byte for each page, which gets the
+ *	page's &enum onewalk_status. Methods of the kernel alone do not fill it.
+ * @pfns: in: 0, or the user address of one __u64 for each page: in its request
+ *	flags, out its &enum onewalk_pfn_flags, the pfn itself masked out. RANGE
+ *	only. With it the requests come from here; FAULT and WRITE do not count.
+ * @method: in: &enum onewalk_dummy_method
+ * @flags: in: ONEWALK_DUMMY_MIGRATE_*
+ * @nid: in: node number for SKIP_NODE
+ * @retries: out: how often the call returned -EBUSY and was repeated
+ * @moved: out: number of pages that migrated
+ * @collected: out: number of pages that were prepared (&onewalk_migrate.cpages)
+ * @mapped: out: number of pages that the device maps now, as a result
+ */
+struct onewalk_dummy_migrate {
+	__u64	addr;
+	__u64	npages;
+	__u64	status;
+	__u64	pfns;
+	__u32	method;
+	__u32	flags;
+	__s32	nid;
+	__u32	retries;
+	__u64	moved;
+	__u64	collected;
+	__u64	mapped;
+};
+
+/* All of the range at once, not in pieces: one call of ours per VMA. */
+#define ONEWALK_DUMMY_MIGRATE		_IOWR('H', 0x40, struct onewalk_dummy_migrate)
+
+/**
+ * struct onewalk_dummy_report - onewalk_range_fault() without migration
+ * @addr: in: user address, page aligned
+ * @npages: in: number of pages
+ * @pfns: in: user address of one __u64 for each page: in requests, out flags,
+ *	the pfn itself masked out
+ * @default_flags: in: &onewalk_range.default_flags
+ * @pfn_flags_mask: in: &onewalk_range.pfn_flags_mask
+ * @kernel: in: not 0: the kernel's hmm_range_fault() instead, its answer put
+ *	into our layout
+ * @unlocked: in: not 0: onewalk_range_fault_unlocked()
+ */
+struct onewalk_dummy_report {
+	__u64	addr;
+	__u64	npages;
+	__u64	pfns;
+	__u64	default_flags;
+	__u64	pfn_flags_mask;
+	__u32	kernel;
+	__u32	unlocked;
+};
+
+/* Reports without mapping anything into the device. */
+#define ONEWALK_DUMMY_REPORT		_IOWR('H', 0x41, struct onewalk_dummy_report)
+
+/* One byte for each page of the device's page table: */
+#define ONEWALK_DUMMY_MAPPED_READ	0x01
+#define ONEWALK_DUMMY_MAPPED_WRITE	0x02
+#define ONEWALK_DUMMY_MAPPED_DEVICE	0x04 /* the device's own memory */
+#define ONEWALK_DUMMY_MAPPED_ATOMIC	0x08
+
+/**
+ * struct onewalk_dummy_buffer - a range and one byte for each of its pages
+ * @addr: in: user address, page aligned
+ * @npages: in: number of pages
+ * @ptr: in: user address of @npages bytes
+ */
+struct onewalk_dummy_buffer {
+	__u64	addr;
+	__u64	npages;
+	__u64	ptr;
+};
+
+/* The device's page table as it stands: ONEWALK_DUMMY_MAPPED_* a page. */
+#define ONEWALK_DUMMY_INSPECT		_IOWR('H', 0x42, struct onewalk_dummy_buffer)
+
+/**
+ * struct onewalk_dummy_info - what the device is and has
+ * @memory: out: 1 private, 2 coherent, 3 system
+ * @id: out: 0 or 1
+ * @pages_total: out: pages of device memory; 0 with memory=system
+ * @pages_free: out: those of them that are in no use
+ * @pages_allocated: out: how many were ever taken
+ * @mapped: out: pages that this open file maps into the device
+ * @pinned: out: pages that this open file has pinned
+ * @invalidations: out: how often this open file's notifier was called
+ * @own_invalidations: out: how often that was by its own migration
+ */
+struct onewalk_dummy_info {
+	__u32	memory;
+	__u32	id;
+	__u64	pages_total;
+	__u64	pages_free;
+	__u64	pages_allocated;
+	__u64	mapped;
+	__u64	pinned;
+	__u64	invalidations;
+	__u64	own_invalidations;
+};
+
+#define ONEWALK_DUMMY_MEMORY_PRIVATE	1
+#define ONEWALK_DUMMY_MEMORY_COHERENT	2
+#define ONEWALK_DUMMY_MEMORY_SYSTEM	3
+
+#define ONEWALK_DUMMY_INFO		_IOR('H', 0x43, struct onewalk_dummy_info)
+
+/**
+ * struct onewalk_dummy_pin - pin pages of the mirrored process as DMA would
+ * @addr: in: user address, page aligned
+ * @npages: in: number of pages
+ */
+struct onewalk_dummy_pin {
+	__u64	addr;
+	__u64	npages;
+};
+
+/* pin_user_pages() with FOLL_LONGTERM; UNPIN_ALL or close() lets go. */
+#define ONEWALK_DUMMY_PIN		_IOW('H', 0x44, struct onewalk_dummy_pin)
+#define ONEWALK_DUMMY_UNPIN_ALL		_IO('H', 0x45)
+
+/* Which exported function struct onewalk_dummy_call calls. */
+enum onewalk_dummy_function {
+	ONEWALK_DUMMY_CALL_RANGE_FAULT,
+	ONEWALK_DUMMY_CALL_RANGE_FAULT_UNLOCKED,
+	ONEWALK_DUMMY_CALL_MIGRATE_SETUP,
+};
+
+/* What struct onewalk_dummy_call leaves out of the arguments. */
+#define ONEWALK_DUMMY_NULL_ARGUMENT	(1U << 0) /* the structure itself */
+#define ONEWALK_DUMMY_NULL_NOTIFIER	(1U << 1)
+#define ONEWALK_DUMMY_NULL_PFNS		(1U << 2)
+#define ONEWALK_DUMMY_NULL_MIGRATE	(1U << 3)
+#define ONEWALK_DUMMY_NULL_SRC		(1U << 4)
+#define ONEWALK_DUMMY_NULL_DST		(1U << 5)
+#define ONEWALK_DUMMY_NULL_VMA		(1U << 6)
+#define ONEWALK_DUMMY_STALE_SEQ		(1U << 7) /* notifier_seq from before an invalidation */
+#define ONEWALK_DUMMY_FAULT_PAGE	(1U << 8) /* an ordinary, unlocked page */
+
+/**
+ * struct onewalk_dummy_call - one exported call with arguments as given
+ * @start: in: handed on as it is, aligned or not
+ * @end: in: likewise
+ * @vma_addr: in: an address in the VMA that MIGRATE_SETUP is given
+ * @default_flags: in: &onewalk_range.default_flags
+ * @migrate_flags: in: &onewalk_migrate.flags
+ * @function: in: &enum onewalk_dummy_function
+ * @null: in: ONEWALK_DUMMY_NULL_* and the other deviations
+ * @result: out: what the call returned
+ * @npages: out: &onewalk_migrate.npages after onewalk_migrate_range_setup()
+ *
+ * The arrays are as long as the range, or as 512 pages where the range makes no
+ * sense. Everything prepared is given back before the ioctl returns.
+ */
+struct onewalk_dummy_call {
+	__u64	start;
+	__u64	end;
+	__u64	vma_addr;
+	__u64	default_flags;
+	__u64	migrate_flags;
+	__u32	function;
+	__u32	null;
+	__s32	result;
+	__u32	pad;
+	__u64	npages;
+};
+
+#define ONEWALK_DUMMY_CALL		_IOWR('H', 0x46, struct onewalk_dummy_call)
+
+#endif /* _UAPI_ONEWALK_DUMMY_H */

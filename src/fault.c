@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Making missing pages present, one at a time, and leaving to the kernel what
+ * the kernel alone can do.
+ *
+ * This is the part of a call that sleeps, for as long as it takes: for swap and
+ * files, for another device to give a page back, for somebody else's migration.
+ * Nothing is held here but the mmap lock.
+ */
+#include <linux/hmm.h>
+#include <linux/hugetlb.h>
+#include <linux/sched/signal.h>
+
+#include "onewalk.h"
+
+/*
+ * A fault may return without having got anywhere, for instance when another
+ * task holds the folio's lock. That many times in a row, and the caller should
+ * look at the world afresh.
+ */
+#define MAX_TRIES	64
+
+/* How many pages the kernel is given at once. */
+#define CHUNK		(PMD_SIZE / PAGE_SIZE)
+
+static enum onewalk_status fault_status(vm_fault_t fault, int err)
+{
+	if (fault & (VM_FAULT_HWPOISON | VM_FAULT_HWPOISON_LARGE))
+		return ONEWALK_STATUS_FAULT_POISONED;
+	if (err == -ENOMEM)
+		return ONEWALK_STATUS_FAULT_ENOMEM;
+	return ONEWALK_STATUS_FAULT_EFAULT;
+}
+
+static bool too_many_tries(struct onewalk_call *call)
+{
+	if (call->tried != call->addr) {
+		call->tried = call->addr;
+		call->tries = 0;
+	}
+	return ++call->tries > MAX_TRIES;
+}
+
+/* The fault dropped the mmap lock, as it was allowed to. */
+static int lock_dropped(struct onewalk_call *call)
+{
+	if (WARN_ON_ONCE(!call->locked))
+		return -EBUSY;
+
+	*call->locked = false;
+	return fatal_signal_pending(current) ? -EINTR : -EBUSY;
+}
+
+/*
+ * onewalk_fault() - fault in the page that the scan stopped at
+ * @call: the call; addr, write and vma tell which page
+ *
+ * Return: 0 to look again; an errno, with the page's status set; after -EBUSY
+ * or -EINTR the mmap lock may have been dropped, if *call->locked says so.
+ */
+int onewalk_fault(struct onewalk_call *call)
+{
+	unsigned long i = onewalk_index(call, call->addr);
+	unsigned int flags = FAULT_FLAG_REMOTE;
+	vm_fault_t fault;
+	int err;
+
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	if (too_many_tries(call))
+		return -EBUSY;
+
+	if (call->write) {
+		if (!(call->vma->vm_flags & VM_WRITE)) {
+			onewalk_set_status(call, i, ONEWALK_STATUS_FAULT_EPERM);
+			return -EPERM;
+		}
+		flags |= FAULT_FLAG_WRITE;
+	}
+	if (call->locked)
+		flags |= FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE;
+
+	call->faults++;
+	fault = handle_mm_fault(call->vma, call->addr, flags, NULL);
+	if (fault & (VM_FAULT_COMPLETED | VM_FAULT_RETRY))
+		return lock_dropped(call);
+	if (!(fault & VM_FAULT_ERROR)) {
+		cond_resched();
+		return 0;
+	}
+
+	err = vm_fault_to_errno(fault, 0) ?: -EFAULT;
+	onewalk_set_status(call, i, fault_status(fault, err));
+	return err;
+}
+
+/* The kernel's layout differs from ours, and between kernels. */
+static unsigned long from_hmm_pfn(unsigned long hmm_pfn)
+{
+	unsigned long flags = hmm_pfn & (HMM_PFN_VALID | HMM_PFN_WRITE |
+					 HMM_PFN_ERROR);
+	unsigned long order = hmm_pfn_to_map_order(hmm_pfn);
+
+	if (!(flags & HMM_PFN_VALID))
+		return flags;
+	return flags | order << ONEWALK_PFN_ORDER_SHIFT |
+	       (hmm_pfn & ~HMM_PFN_FLAGS);
+}
+
+static void take_over(struct onewalk_call *call, const struct hmm_range *hmm)
+{
+	enum onewalk_status never = is_vm_hugetlb_page(call->vma) ?
+		ONEWALK_STATUS_HUGETLB : ONEWALK_STATUS_SPECIAL;
+	unsigned long first = onewalk_index(call, hmm->start);
+	unsigned long i;
+
+	for (i = 0; i < (hmm->end - hmm->start) >> PAGE_SHIFT; i++) {
+		unsigned long *pfn = &call->range->hmm_pfns[first + i];
+		unsigned long req = onewalk_request(call, *pfn);
+
+		*pfn = onewalk_output_over(*pfn, from_hmm_pfn(hmm->hmm_pfns[i]));
+		onewalk_set_status(call, first + i,
+				   req & ONEWALK_PFN_REQ_MIGRATE ?
+				   never : ONEWALK_STATUS_NOT_REQUESTED);
+	}
+}
+
+static int delegate_chunk(struct onewalk_call *call, struct hmm_range *hmm)
+{
+	unsigned long first = onewalk_index(call, hmm->start);
+	unsigned long i;
+	int ret;
+
+	for (i = 0; i < (hmm->end - hmm->start) >> PAGE_SHIFT; i++)
+		hmm->hmm_pfns[i] =
+			onewalk_request(call, call->range->hmm_pfns[first + i]) &
+			(HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE);
+
+	ret = hmm_range_fault(hmm);
+	if (ret == -EFAULT)
+		onewalk_set_status(call, first, ONEWALK_STATUS_FAULT_EFAULT);
+	else if (ret == -EPERM)
+		onewalk_set_status(call, first, ONEWALK_STATUS_FAULT_EPERM);
+	else if (ret == -ENOMEM)
+		onewalk_set_status(call, first, ONEWALK_STATUS_FAULT_ENOMEM);
+	return ret;
+}
+
+/*
+ * onewalk_delegate() - have the kernel report and fault what it knows best
+ * @call: the call; from addr on, in vma, up to
+ * @end: here
+ *
+ * hugetlb pages and PUD leaves. They never migrate.
+ */
+int onewalk_delegate(struct onewalk_call *call, unsigned long end)
+{
+	const struct onewalk_range *range = call->range;
+	struct hmm_range hmm = {
+		.notifier = range->notifier,
+		.notifier_seq = range->notifier_seq,
+		.pfn_flags_mask = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE,
+		.dev_private_owner = range->dev_private_owner,
+	};
+	int ret = 0;
+
+	/* onewalk_migrate_setup() has none, and refuses hugetlb and DAX. */
+	if (!range->notifier)
+		return onewalk_look_at_nothing(call, call->addr, end);
+
+	hmm.hmm_pfns = kcalloc(CHUNK, sizeof(*hmm.hmm_pfns), GFP_KERNEL);
+	if (!hmm.hmm_pfns)
+		return -ENOMEM;
+
+	while (!ret && call->addr < end) {
+		hmm.start = call->addr;
+		hmm.end = min(end, hmm.start + CHUNK * PAGE_SIZE);
+		ret = delegate_chunk(call, &hmm);
+		if (ret)
+			break;
+		take_over(call, &hmm);
+		call->addr = hmm.end;
+		cond_resched();
+	}
+	kfree(hmm.hmm_pfns);
+	return ret;
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * From prepared pages to migrated ones: the calls that follow the walk.
+ */
+#include <linux/export.h>
+
+#include "onewalk.h"
+
+/**
+ * onewalk_pfn_to_migrate() - what src[] holds for a page
+ * @hmm_pfn: an entry of &onewalk_range.hmm_pfns after onewalk_range_fault()
+ *
+ * Any context. Mirrors the helper of "Migrate on fault for device pages" that
+ * does the same.
+ *
+ * Return: the migrate pfn of a page that is prepared for migration, with
+ * MIGRATE_PFN_MIGRATE, and where they apply MIGRATE_PFN_VALID, _WRITE and
+ * _COMPOUND; 0 for any other page.
+ */
+unsigned long onewalk_pfn_to_migrate(unsigned long hmm_pfn)
+{
+	unsigned long mpfn = MIGRATE_PFN_MIGRATE;
+
+	if (!(hmm_pfn & ONEWALK_PFN_MIGRATE))
+		return 0;
+	if (hmm_pfn & ONEWALK_PFN_COMPOUND)
+		mpfn |= MIGRATE_PFN_COMPOUND;
+	if (!(hmm_pfn & ONEWALK_PFN_VALID))
+		return mpfn;
+	if (hmm_pfn & ONEWALK_PFN_WRITE)
+		mpfn |= MIGRATE_PFN_WRITE;
+	return mpfn | migrate_pfn(page_to_pfn(onewalk_pfn_to_page(hmm_pfn)));
+}
+EXPORT_SYMBOL_GPL(onewalk_pfn_to_migrate);
+
+/**
+ * onewalk_migrate_range_setup() - isolate and unmap what a range fault prepared
+ * @range: as onewalk_range_fault() returned it, with &onewalk_range.migrate set
+ *
+ * Fills &onewalk_migrate.src from &onewalk_range.hmm_pfns, which may be the same
+ * array, and sets &onewalk_migrate.cpages to the number of pages that are
+ * migrating. Mirrors migrate_hmm_range_setup() of "Migrate on fault for device
+ * pages". After an onewalk_range_fault() that failed it does nothing.
+ *
+ * Context: Process context; may sleep. The mmap lock is held since before
+ * onewalk_range_fault(), and so are the folio locks of prepared pages.
+ */
+void onewalk_migrate_range_setup(struct onewalk_range *range)
+{
+	struct onewalk_migrate *migrate = range->migrate;
+	unsigned long i;
+
+	for (i = 0; i < migrate->npages; i++)
+		migrate->src[i] = onewalk_pfn_to_migrate(range->hmm_pfns[i]);
+}
+EXPORT_SYMBOL_GPL(onewalk_migrate_range_setup);
+
+/**
+ * onewalk_migrate_pages() - move the pages' identity to their destinations
+ * @migrate: set up, with &onewalk_migrate.dst filled for pages that are to move
+ *
+ * For each page with MIGRATE_PFN_MIGRATE in src[] and a destination in dst[],
+ * the destination takes the source's place; a hole's destination is mapped
+ * there. Where that fails, or there is no destination, MIGRATE_PFN_MIGRATE is
+ * cleared in src[]: the caller looks there for what really moved. Mirrors
+ * migrate_vma_pages(). Does nothing when npages is 0.
+ *
+ * Context: Process context; may sleep. The mmap lock and the folio locks are
+ * held. Raises MMU_NOTIFY_MIGRATE for holes.
+ */
+void onewalk_migrate_pages(struct onewalk_migrate *migrate)
+{
+	if (migrate->npages)
+		onewalk_engine->pages(migrate);
+}
+EXPORT_SYMBOL_GPL(onewalk_migrate_pages);
+
+/**
+ * onewalk_migrate_finalize() - map what is there now and let go of it
+ * @migrate: set up; onewalk_migrate_pages() may have been called or not
+ *
+ * Every page that moved is mapped at its destination, every other one where it
+ * was, and all folio locks and references are dropped, those of the
+ * destinations too. The copying must be over, and visible to the CPU. Mirrors
+ * migrate_vma_finalize(). Does nothing when npages is 0, and sets it to 0.
+ *
+ * Context: Process context; may sleep. The mmap lock is held, and may be
+ * released afterwards.
+ */
+void onewalk_migrate_finalize(struct onewalk_migrate *migrate)
+{
+	if (migrate->npages)
+		onewalk_engine->finalize(migrate);
+	migrate->npages = 0;
+}
+EXPORT_SYMBOL_GPL(onewalk_migrate_finalize);

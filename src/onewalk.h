@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the files of the module share.
+ */
+#ifndef _ONEWALK_INTERNAL_H
+#define _ONEWALK_INTERNAL_H
+
+#include <onewalk/onewalk.h>
+
+/*
+ * While a call is under way an entry of hmm_pfns holds, beside its output, the
+ * request that it came with, so that an error can give the caller its input
+ * back, and whether the page is to be collected. These bits lie between the
+ * highest pfn that there can be (52 bits of physical address) and the order.
+ */
+#define ONEWALK_PFN_WAS_FAULT	BIT_ULL(50)
+#define ONEWALK_PFN_WAS_WRITE	BIT_ULL(49)
+#define ONEWALK_PFN_WAS_MIGRATE	BIT_ULL(48)
+#define ONEWALK_PFN_COLLECT	BIT_ULL(47)
+#define ONEWALK_PFN_PRIVATE	(ONEWALK_PFN_WAS_FAULT | ONEWALK_PFN_WAS_WRITE | \
+				 ONEWALK_PFN_WAS_MIGRATE | ONEWALK_PFN_COLLECT)
+
+/* What an entry of the page table can be. */
+enum onewalk_kind {
+	ONEWALK_HOLE,
+	ONEWALK_ZERO,		/* the zero page, small or huge */
+	ONEWALK_PAGE,		/* present, with a struct page of its own */
+	ONEWALK_PROTNONE,	/* the same, but for NUMA hinting */
+	ONEWALK_SPECIAL,	/* present, without one */
+	ONEWALK_SWAP,
+	ONEWALK_MIGRATION,
+	ONEWALK_DEVICE,		/* device-private */
+	ONEWALK_EXCLUSIVE,	/* device-exclusive */
+	ONEWALK_UFFD,		/* userfaultfd write-protect marker */
+	ONEWALK_POISON,		/* poison or guard marker, hwpoison */
+	ONEWALK_BAD,		/* an upper level entry that nobody knows */
+	ONEWALK_EXOTIC,		/* left to the kernel: a PUD leaf */
+};
+
+/**
+ * struct onewalk_entry - what the page table holds at one address
+ * @kind: what it is
+ * @write: a page or device page that may be written
+ * @order: order of the mapping, 0 for a PTE
+ * @pfn: for ZERO, PAGE, PROTNONE and DEVICE: the pfn of this very page
+ */
+struct onewalk_entry {
+	enum onewalk_kind	kind;
+	bool			write;
+	u8			order;
+	unsigned long		pfn;
+};
+
+/**
+ * struct onewalk_call - one call, from entry to return
+ * @range: the caller's range, or the one made for onewalk_migrate_setup()
+ * @migrate: the caller's migration; NULL when only a report is wanted
+ * @mm: the process
+ * @vma: the VMA under the scan
+ * @locked: NULL, or cleared when a fault dropped the mmap lock
+ * @addr: where the scan stopped
+ * @write: the page at @addr has to be faulted for writing
+ * @faults: how many pages were faulted
+ * @tries: how often in a row the page at @tried was
+ * @tried: the last page that was faulted
+ */
+struct onewalk_call {
+	struct onewalk_range	*range;
+	struct onewalk_migrate	*migrate;
+	struct mm_struct	*mm;
+	struct vm_area_struct	*vma;
+	bool			*locked;
+	unsigned long		addr;
+	bool			write;
+	unsigned long		faults;
+	unsigned long		tried;
+	unsigned int		tries;
+};
+
+static inline unsigned long onewalk_index(const struct onewalk_call *call,
+					  unsigned long addr)
+{
+	return (addr - call->range->start) >> PAGE_SHIFT;
+}
+
+/* Internal: the scan stopped at a page that has to be faulted. */
+#define ONEWALK_NEED_FAULT	1
+/* Internal: the scan stopped at something that is left to the kernel. */
+#define ONEWALK_NEED_KERNEL	2
+
+/* range.c */
+unsigned long onewalk_input_of(unsigned long pfn);
+unsigned long onewalk_output_over(unsigned long input, unsigned long output);
+unsigned long onewalk_request(const struct onewalk_call *call,
+			      unsigned long pfn);
+int onewalk_look_at_nothing(struct onewalk_call *call, unsigned long addr,
+			    unsigned long end);
+int onewalk_look(struct onewalk_call *call, unsigned long addr,
+		 const struct onewalk_entry *entry);
+void onewalk_set_status(const struct onewalk_call *call, unsigned long i,
+			enum onewalk_status status);
+enum onewalk_status onewalk_page_status(const struct onewalk_migrate *migrate,
+					struct page *page);
+
+/* walk.c */
+int onewalk_scan(struct onewalk_call *call, unsigned long addr,
+		 unsigned long end);
+
+/* fault.c */
+int onewalk_fault(struct onewalk_call *call);
+int onewalk_delegate(struct onewalk_call *call, unsigned long end);
+
+/**
+ * struct onewalk_engine - a way to collect, move and give back pages
+ * @name: what engine= calls it
+ * @init: returns 0 when this kernel can be served, or an errno after saying in
+ *	the log what is missing
+ * @collect: prepare the pages that the look-ahead marked ONEWALK_PFN_COLLECT.
+ *	0, -EAGAIN when a page that had to be there vanished, or an errno;
+ *	unless it is 0 nothing is prepared.
+ * @pages: as migrate_vma_pages()
+ * @finalize: as migrate_vma_finalize()
+ */
+struct onewalk_engine {
+	const char	*name;
+	int		(*init)(void);
+	int		(*collect)(struct onewalk_call *call);
+	void		(*pages)(struct onewalk_migrate *migrate);
+	void		(*finalize)(struct onewalk_migrate *migrate);
+};
+
+extern const struct onewalk_engine onewalk_portable;
+
+/* main.c */
+extern const struct onewalk_engine *onewalk_engine;
+
+/* own.c */
+
+/**
+ * struct onewalk_own - a migration that this task is doing right now
+ * @list: on the list of its bucket
+ * @task: the task
+ * @notifier: on whose behalf
+ * @src: migrate pfns, one for each page from @start to @end
+ * @start: first address
+ * @end: first address behind
+ */
+struct onewalk_own {
+	struct hlist_node			list;
+	const struct task_struct		*task;
+	const struct mmu_interval_notifier	*notifier;
+	const unsigned long			*src;
+	unsigned long				start;
+	unsigned long				end;
+};
+
+void onewalk_own_begin(struct onewalk_own *own,
+		       const struct mmu_interval_notifier *notifier,
+		       const struct migrate_vma *args);
+void onewalk_own_end(struct onewalk_own *own);
+
+#endif /* _ONEWALK_INTERNAL_H */

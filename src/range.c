@@ -1,0 +1,796 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The public entry: arguments, the phases of a call, and what to do when they
+ * do not fit together.
+ *
+ * A call looks ahead first. It descends without locks, writes down what it sees
+ * and faults in what is asked for and missing, one page at a time; nothing is
+ * held there, so all of it may sleep. Then it checks that nothing was
+ * invalidated meanwhile, and the engine collects what is to migrate. If a page
+ * that was there is gone by then, all that was collected is given back and the
+ * call starts over, a bounded number of times.
+ */
+#include <linux/export.h>
+#include <linux/hmm.h>
+#include <linux/hugetlb.h>
+#include <linux/ksm.h>
+#include <linux/memremap.h>
+#include <linux/oom.h>
+#include <linux/sched/signal.h>
+#include <linux/userfaultfd_k.h>
+
+#include "onewalk.h"
+
+/* How often a call starts over before it reports -EBUSY. */
+#define MAX_ROUNDS	8
+
+/*
+ * onewalk_input_of() - the caller's input
+ * @pfn: what an entry of hmm_pfns holds while a call is under way
+ */
+unsigned long onewalk_input_of(unsigned long pfn)
+{
+	unsigned long input = pfn & ONEWALK_PFN_INOUT_FLAGS;
+
+	if (pfn & ONEWALK_PFN_WAS_FAULT)
+		input |= ONEWALK_PFN_REQ_FAULT;
+	if (pfn & ONEWALK_PFN_WAS_WRITE)
+		input |= ONEWALK_PFN_REQ_WRITE;
+	if (pfn & ONEWALK_PFN_WAS_MIGRATE)
+		input |= ONEWALK_PFN_REQ_MIGRATE;
+	return input;
+}
+
+/*
+ * onewalk_output_over() - an output that remembers the input that it replaces
+ * @input: the entry of hmm_pfns, as the caller filled it
+ * @output: what is to be reported
+ */
+unsigned long onewalk_output_over(unsigned long input, unsigned long output)
+{
+	output |= input & ONEWALK_PFN_INOUT_FLAGS;
+	if (input & ONEWALK_PFN_REQ_FAULT)
+		output |= ONEWALK_PFN_WAS_FAULT;
+	if (input & ONEWALK_PFN_REQ_WRITE)
+		output |= ONEWALK_PFN_WAS_WRITE;
+	if (input & ONEWALK_PFN_REQ_MIGRATE)
+		output |= ONEWALK_PFN_WAS_MIGRATE;
+	return output;
+}
+
+/* Entries from @addr on are still input; those before it become so again. */
+static void restore_input(struct onewalk_call *call, unsigned long addr)
+{
+	unsigned long *pfns = call->range->hmm_pfns;
+	unsigned long i;
+
+	for (i = 0; i < onewalk_index(call, addr); i++)
+		pfns[i] = onewalk_input_of(pfns[i]);
+}
+
+static void keep_output(struct onewalk_call *call)
+{
+	unsigned long *pfns = call->range->hmm_pfns;
+	unsigned long i;
+
+	for (i = 0; i < onewalk_index(call, call->range->end); i++)
+		pfns[i] &= ~ONEWALK_PFN_PRIVATE;
+}
+
+/*
+ * onewalk_set_status() - say what became of a page
+ * @call: the call
+ * @i: index of the page in the range
+ * @status: what
+ */
+void onewalk_set_status(const struct onewalk_call *call, unsigned long i,
+			enum onewalk_status status)
+{
+	if (call->range->status)
+		call->range->status[i] = status;
+	if (call->migrate && call->migrate->status)
+		call->migrate->status[i] = status;
+}
+
+/* Until a page has its turn. */
+static void clear_status(const struct onewalk_call *call)
+{
+	unsigned long npages = onewalk_index(call, call->range->end);
+
+	if (call->range->status)
+		memset(call->range->status, ONEWALK_STATUS_STOPPED, npages);
+	if (call->migrate && call->migrate->status)
+		memset(call->migrate->status, ONEWALK_STATUS_STOPPED, npages);
+}
+
+/* After an error nothing is migrating any more. */
+static void stop_status(u8 *status, unsigned long npages)
+{
+	unsigned long i;
+
+	for (i = 0; status && i < npages; i++)
+		if (status[i] == ONEWALK_STATUS_MIGRATING)
+			status[i] = ONEWALK_STATUS_STOPPED;
+}
+
+/*
+ * onewalk_request() - what is asked of a page
+ * @call: the call
+ * @pfn: the page's entry of hmm_pfns, as the caller filled it
+ */
+unsigned long onewalk_request(const struct onewalk_call *call,
+			      unsigned long pfn)
+{
+	const struct onewalk_range *range = call->range;
+	unsigned long req = (pfn & range->pfn_flags_mask) | range->default_flags;
+
+	if ((req & ONEWALK_PFN_REQ_MIGRATE) && call->migrate &&
+	    (call->migrate->flags & ONEWALK_MIGRATE_FAULT))
+		req |= ONEWALK_PFN_REQ_FAULT;
+	return req;
+}
+
+static enum onewalk_status
+device_page_status(const struct onewalk_migrate *migrate, struct page *page,
+		   unsigned long select)
+{
+	if (page_pgmap(page)->owner != migrate->pgmap_owner)
+		return ONEWALK_STATUS_FOREIGN_DEVICE;
+	if (!(migrate->flags & select))
+		return ONEWALK_STATUS_NOT_SELECTED;
+	return ONEWALK_STATUS_MIGRATING;
+}
+
+/*
+ * onewalk_page_status() - may this present page migrate, as far as can be seen
+ * @migrate: the migration
+ * @page: a page that the page table holds, without a reference
+ *
+ * Refuses what the kernel would refuse only after the driver has copied. What
+ * is read here may change at once: whoever needs it to last looks again while
+ * holding the folio lock.
+ */
+enum onewalk_status onewalk_page_status(const struct onewalk_migrate *migrate,
+					struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	if (is_device_coherent_page(page))
+		return device_page_status(migrate, page,
+					  ONEWALK_MIGRATE_SELECT_DEVICE_COHERENT);
+	if (is_zone_device_page(page))
+		return ONEWALK_STATUS_SPECIAL;
+	if (!(migrate->flags & ONEWALK_MIGRATE_SELECT_SYSTEM))
+		return ONEWALK_STATUS_NOT_SELECTED;
+	if (PageHWPoison(page))
+		return ONEWALK_STATUS_POISONED;
+	if (!folio_test_anon(folio))
+		return ONEWALK_STATUS_FILE;
+	if (folio_test_ksm(folio))
+		return ONEWALK_STATUS_KSM;
+	if (folio_test_writeback(folio))
+		return ONEWALK_STATUS_WRITEBACK;
+	if (folio_maybe_dma_pinned(folio))
+		return ONEWALK_STATUS_PINNED;
+	if ((migrate->flags & ONEWALK_MIGRATE_SKIP_NODE) &&
+	    page_to_nid(page) == migrate->nid)
+		return ONEWALK_STATUS_ON_NODE;
+	return ONEWALK_STATUS_MIGRATING;
+}
+
+static enum onewalk_status hole_status(const struct onewalk_call *call)
+{
+	if (!vma_is_anonymous(call->vma))
+		return ONEWALK_STATUS_FILE;
+	if (userfaultfd_missing(call->vma))
+		return ONEWALK_STATUS_UFFD;
+	return ONEWALK_STATUS_MIGRATING;
+}
+
+static enum onewalk_status zero_status(const struct onewalk_call *call)
+{
+	if (!(call->migrate->flags & ONEWALK_MIGRATE_SELECT_SYSTEM))
+		return ONEWALK_STATUS_NOT_SELECTED;
+	return hole_status(call);
+}
+
+/* A VMA of a kind that migrate_vma_setup() refuses. */
+static bool special_vma(struct vm_area_struct *vma)
+{
+	return is_vm_hugetlb_page(vma) || (vma->vm_flags & VM_SPECIAL) ||
+	       vma_is_dax(vma);
+}
+
+/* Why a page that is to migrate stays, or ONEWALK_STATUS_MIGRATING. */
+static enum onewalk_status entry_status(const struct onewalk_call *call,
+					const struct onewalk_entry *entry)
+{
+	if (special_vma(call->vma))
+		return ONEWALK_STATUS_SPECIAL;
+
+	switch (entry->kind) {
+	case ONEWALK_HOLE:
+		return hole_status(call);
+	case ONEWALK_ZERO:
+		return zero_status(call);
+	case ONEWALK_PAGE:
+	case ONEWALK_PROTNONE:
+		return onewalk_page_status(call->migrate,
+					   pfn_to_page(entry->pfn));
+	case ONEWALK_DEVICE:
+		return device_page_status(call->migrate, pfn_to_page(entry->pfn),
+					  ONEWALK_MIGRATE_SELECT_DEVICE_PRIVATE);
+	case ONEWALK_SWAP:
+		return ONEWALK_STATUS_SWAPPED;
+	case ONEWALK_MIGRATION:
+		return ONEWALK_STATUS_LOCKED;
+	case ONEWALK_EXCLUSIVE:
+		return ONEWALK_STATUS_FOREIGN_DEVICE;
+	case ONEWALK_UFFD:
+		return ONEWALK_STATUS_UFFD;
+	case ONEWALK_POISON:
+		return ONEWALK_STATUS_POISONED;
+	default:
+		return ONEWALK_STATUS_SPECIAL;
+	}
+}
+
+static unsigned long present_output(const struct onewalk_entry *entry)
+{
+	unsigned long output = entry->pfn | ONEWALK_PFN_VALID;
+
+	if (entry->write)
+		output |= ONEWALK_PFN_WRITE;
+	return output | (unsigned long)entry->order << ONEWALK_PFN_ORDER_SHIFT;
+}
+
+static bool own_device_page(const struct onewalk_call *call, unsigned long pfn)
+{
+	return page_pgmap(pfn_to_page(pfn))->owner ==
+	       call->range->dev_private_owner;
+}
+
+/* What hmm_range_fault() would report for this entry. */
+static unsigned long entry_output(const struct onewalk_call *call,
+				  const struct onewalk_entry *entry)
+{
+	switch (entry->kind) {
+	case ONEWALK_PAGE:
+	case ONEWALK_ZERO:
+		return present_output(entry);
+	case ONEWALK_DEVICE:
+		return own_device_page(call, entry->pfn) ?
+			present_output(entry) : 0;
+	case ONEWALK_SPECIAL:
+	case ONEWALK_BAD:
+		return ONEWALK_PFN_ERROR;
+	default:
+		return 0;
+	}
+}
+
+/* Does this request need a fault, given what would be reported? */
+static bool needs_fault(unsigned long req, const struct onewalk_entry *entry,
+			unsigned long output)
+{
+	if (!(req & ONEWALK_PFN_REQ_FAULT))
+		return false;
+	/* A device page of its own is the driver's to upgrade. */
+	if (entry->kind == ONEWALK_DEVICE && (output & ONEWALK_PFN_VALID))
+		return false;
+	if ((req & ONEWALK_PFN_REQ_WRITE) && !(output & ONEWALK_PFN_WRITE))
+		return true;
+	return !(output & ONEWALK_PFN_VALID);
+}
+
+/* No fault makes an access possible here. */
+static bool is_error(const struct onewalk_entry *entry)
+{
+	return entry->kind == ONEWALK_POISON || entry->kind == ONEWALK_BAD ||
+	       entry->kind == ONEWALK_SPECIAL;
+}
+
+static enum onewalk_status error_status(const struct onewalk_entry *entry)
+{
+	return entry->kind == ONEWALK_POISON ? ONEWALK_STATUS_POISONED :
+					       ONEWALK_STATUS_FAULT_EFAULT;
+}
+
+/*
+ * A hole or zero page that migrates needs no system page: the driver fills a
+ * fresh page of the device. Write to a read-only mapping stays an error.
+ */
+static bool driver_fills(const struct onewalk_call *call,
+			 const struct onewalk_entry *entry,
+			 enum onewalk_status status, unsigned long req)
+{
+	if (status != ONEWALK_STATUS_MIGRATING)
+		return false;
+	if (entry->kind != ONEWALK_HOLE && entry->kind != ONEWALK_ZERO)
+		return false;
+	return !(req & ONEWALK_PFN_REQ_WRITE) ||
+	       (call->vma->vm_flags & VM_WRITE);
+}
+
+/*
+ * onewalk_look() - decide on one entry of the page table
+ * @call: the call
+ * @addr: its address
+ * @entry: what is there
+ *
+ * Called under RCU, without locks. Writes down the output, and marks what is to
+ * be collected.
+ *
+ * Return: 0 to go on; ONEWALK_NEED_FAULT, ONEWALK_NEED_KERNEL or an errno to
+ * stop, with nothing written for this entry.
+ */
+int onewalk_look(struct onewalk_call *call, unsigned long addr,
+		 const struct onewalk_entry *entry)
+{
+	unsigned long i = onewalk_index(call, addr);
+	unsigned long *pfn = &call->range->hmm_pfns[i];
+	enum onewalk_status status = ONEWALK_STATUS_NOT_REQUESTED;
+	unsigned long req = onewalk_request(call, *pfn);
+	unsigned long output;
+
+	call->addr = addr;
+	if (entry->kind == ONEWALK_EXOTIC)
+		return ONEWALK_NEED_KERNEL;
+
+	output = entry_output(call, entry);
+	if (call->migrate && (req & ONEWALK_PFN_REQ_MIGRATE))
+		status = entry_status(call, entry);
+
+	if (needs_fault(req, entry, output) &&
+	    !driver_fills(call, entry, status, req)) {
+		if (is_error(entry)) {
+			onewalk_set_status(call, i, error_status(entry));
+			return -EFAULT;
+		}
+		call->write = req & ONEWALK_PFN_REQ_WRITE;
+		return ONEWALK_NEED_FAULT;
+	}
+
+	if (status == ONEWALK_STATUS_MIGRATING)
+		output |= ONEWALK_PFN_COLLECT;
+	*pfn = onewalk_output_over(*pfn, output);
+	onewalk_set_status(call, i, status);
+	return 0;
+}
+
+/*
+ * onewalk_look_at_nothing() - a stretch without access, or without pages
+ * @call: the call
+ * @addr: its start
+ * @end: its end
+ */
+int onewalk_look_at_nothing(struct onewalk_call *call, unsigned long addr,
+			    unsigned long end)
+{
+	for (; addr < end; addr += PAGE_SIZE) {
+		unsigned long i = onewalk_index(call, addr);
+		unsigned long *pfn = &call->range->hmm_pfns[i];
+		unsigned long req = onewalk_request(call, *pfn);
+
+		call->addr = addr;
+		if (req & ONEWALK_PFN_REQ_FAULT) {
+			onewalk_set_status(call, i, ONEWALK_STATUS_FAULT_EFAULT);
+			return -EFAULT;
+		}
+		onewalk_set_status(call, i, req & ONEWALK_PFN_REQ_MIGRATE ?
+				   ONEWALK_STATUS_SPECIAL :
+				   ONEWALK_STATUS_NOT_REQUESTED);
+		*pfn = onewalk_output_over(*pfn, ONEWALK_PFN_ERROR);
+	}
+	return 0;
+}
+
+static int look_at_vma(struct onewalk_call *call, unsigned long addr,
+		       unsigned long end)
+{
+	struct vm_area_struct *vma = call->vma;
+	int ret;
+
+	if ((vma->vm_flags & (VM_IO | VM_PFNMAP)) || !(vma->vm_flags & VM_READ))
+		return onewalk_look_at_nothing(call, addr, end);
+
+	if (is_vm_hugetlb_page(vma))
+		return onewalk_delegate(call, end);
+
+	for (;;) {
+		ret = onewalk_scan(call, call->addr, end);
+		if (ret == ONEWALK_NEED_FAULT)
+			ret = onewalk_fault(call);
+		else if (ret == ONEWALK_NEED_KERNEL)
+			return onewalk_delegate(call, end);
+		else
+			return ret;
+		if (ret)
+			return ret;
+	}
+}
+
+/*
+ * The first phase. Nothing is held but the mmap lock. On an error call->addr
+ * tells where: entries before it are output, from there on they are input.
+ */
+static int look_ahead(struct onewalk_call *call)
+{
+	struct onewalk_range *range = call->range;
+	unsigned long addr = range->start;
+	unsigned long end;
+	int ret;
+
+	while (addr < range->end) {
+		call->addr = addr;
+		call->vma = find_vma(call->mm, addr);
+		if (!call->vma || addr < call->vma->vm_start) {
+			end = call->vma ? min(range->end, call->vma->vm_start) :
+					  range->end;
+			ret = onewalk_look_at_nothing(call, addr, end);
+		} else {
+			end = min(range->end, call->vma->vm_end);
+			ret = look_at_vma(call, addr, end);
+		}
+		if (ret)
+			return ret;
+		addr = end;
+	}
+	call->addr = range->end;
+	return 0;
+}
+
+/* Has anything in the range been invalidated since the caller's sequence? */
+static bool invalidated(const struct onewalk_call *call)
+{
+	const struct onewalk_range *range = call->range;
+
+	return range->notifier &&
+	       mmu_interval_check_retry(range->notifier, range->notifier_seq);
+}
+
+/* Fill in what the caller's migration lacks, before anything is collected. */
+static int begin_migrate(struct onewalk_call *call)
+{
+	const struct onewalk_range *range = call->range;
+	struct onewalk_migrate *migrate = call->migrate;
+	struct vm_area_struct *vma;
+
+	vma = find_vma_intersection(call->mm, range->start, range->end);
+	migrate->vma = NULL;
+	migrate->npages = 0;
+	migrate->cpages = 0;
+	migrate->start = range->start;
+	migrate->end = range->end;
+	if (range->notifier)
+		migrate->notifier = range->notifier;
+	if (!vma)
+		return 0;
+	if (range->start < vma->vm_start || range->end > vma->vm_end)
+		return -ERANGE;
+	migrate->vma = vma;
+	return 0;
+}
+
+static int collect(struct onewalk_call *call)
+{
+	struct onewalk_migrate *migrate = call->migrate;
+	unsigned long npages = onewalk_index(call, call->range->end);
+	int ret;
+
+	if (!migrate || !migrate->vma)
+		return 0;
+
+	memset(migrate->dst, 0, npages * sizeof(*migrate->dst));
+	ret = onewalk_engine->collect(call);
+	if (!ret)
+		migrate->npages = npages;
+	return ret;
+}
+
+static int one_round(struct onewalk_call *call)
+{
+	int ret;
+
+	clear_status(call);
+	ret = look_ahead(call);
+	if (ret)
+		return ret;
+	if (call->faults)
+		lru_add_drain();
+	/*
+	 * Faults may have broken COW, or somebody else may have changed what
+	 * was written down: the caller begins anew.
+	 */
+	if (invalidated(call))
+		return -EBUSY;
+	return collect(call);
+}
+
+static int range_fault(struct onewalk_call *call)
+{
+	unsigned long npages = onewalk_index(call, call->range->end);
+	unsigned int rounds = MAX_ROUNDS;
+	int ret;
+
+	mmap_assert_locked(call->mm);
+
+	if (call->migrate) {
+		ret = begin_migrate(call);
+		if (ret)
+			return ret;
+	}
+	if (invalidated(call)) {
+		clear_status(call);
+		return -EBUSY;
+	}
+
+	do {
+		ret = one_round(call);
+		if (!ret) {
+			keep_output(call);
+			return 0;
+		}
+		restore_input(call, call->addr);
+	} while (ret == -EAGAIN && --rounds);
+
+	stop_status(call->range->status, npages);
+	if (call->migrate)
+		stop_status(call->migrate->status, npages);
+	return ret == -EAGAIN ? -EBUSY : ret;
+}
+
+static int check_range(const struct onewalk_range *range)
+{
+	if (!range || !range->notifier || !range->hmm_pfns)
+		return -EINVAL;
+	if (!PAGE_ALIGNED(range->start) || !PAGE_ALIGNED(range->end) ||
+	    range->start >= range->end)
+		return -EINVAL;
+	return 0;
+}
+
+static int check_migrate(const struct onewalk_migrate *migrate)
+{
+	if (!migrate->src || !migrate->dst)
+		return -EINVAL;
+	if (migrate->flags & ~(unsigned long)ONEWALK_MIGRATE_FLAGS)
+		return -EINVAL;
+	if (migrate->fault_page && !is_device_private_page(migrate->fault_page))
+		return -EINVAL;
+	return 0;
+}
+
+static int check_requests(const struct onewalk_range *range)
+{
+	if (range->default_flags & ~(unsigned long)ONEWALK_PFN_REQ_FLAGS)
+		return -EINVAL;
+	if (!range->migrate)
+		return range->default_flags & ONEWALK_PFN_REQ_MIGRATE ?
+			-EINVAL : 0;
+	return check_migrate(range->migrate);
+}
+
+/* The default flags cannot tell: a single page may ask for what is not there. */
+static int check_pfns(const struct onewalk_range *range)
+{
+	unsigned long npages = (range->end - range->start) >> PAGE_SHIFT;
+	unsigned long i;
+
+	if (range->migrate || !(range->pfn_flags_mask & ONEWALK_PFN_REQ_MIGRATE))
+		return 0;
+
+	for (i = 0; i < npages; i++)
+		if (range->hmm_pfns[i] & ONEWALK_PFN_REQ_MIGRATE)
+			return -EINVAL;
+	return 0;
+}
+
+static int check(struct onewalk_range *range)
+{
+	int ret = check_range(range);
+
+	if (!ret && range->migrate) {
+		range->migrate->npages = 0;
+		range->migrate->cpages = 0;
+	}
+	if (!ret)
+		ret = check_requests(range);
+	if (!ret)
+		ret = check_pfns(range);
+	return ret;
+}
+
+/**
+ * onewalk_range_fault() - report, fault in and prepare a range for migration
+ * @range: what to do; every entry of @range->hmm_pfns holds its page's request
+ *	when &onewalk_range.pfn_flags_mask lets it through
+ *
+ * For each page of the range the request says what to do with it: nothing but
+ * report what is mapped (0), make it present (REQ_FAULT, with REQ_WRITE
+ * writable), and prepare it for migration (REQ_MIGRATE). Only pages that are
+ * missing what is asked are faulted. Mirrors hmm_range_fault() and its
+ * HMM_PFN_REQ_MIGRATE of "Migrate on fault for device pages"; without
+ * REQ_MIGRATE the result is that of hmm_range_fault().
+ *
+ * With &onewalk_range.migrate set and 0 returned, the next call is
+ * onewalk_migrate_range_setup(), and the mmap lock must be kept until
+ * onewalk_migrate_finalize(); pages that are migrating have their folio locked.
+ * A page that was not prepared is still reported, and its status says why.
+ *
+ * Context: Process context; may sleep. The mmap lock of the process is held,
+ * for reading or writing, before and after; and no folio lock before.
+ * mmu_interval_read_begin() was called for &onewalk_range.notifier before the
+ * mmap lock was taken.
+ *
+ * Return: 0, or an error, after which nothing is prepared, @range->hmm_pfns
+ * holds its input again, and onewalk_migrate_range_setup() does nothing:
+ *
+ * * -EINVAL: an argument is NULL that must not be, addresses are unaligned,
+ *   empty or wrapped, a flag is unknown, REQ_MIGRATE without @range->migrate,
+ *   or &onewalk_migrate.fault_page is not device-private.
+ * * -ERANGE: with @range->migrate: the range is not inside one VMA.
+ * * -EBUSY: something in the range was invalidated, by a fault of this very
+ *   call or by anybody else. Call again with a fresh sequence number, a bounded
+ *   number of times: what was faulted in stays.
+ * * -EFAULT: a page that must be present cannot be: no VMA, no read permission,
+ *   no struct page, poison, or its fault failed.
+ * * -EPERM: REQ_WRITE in a VMA that may not be written.
+ * * -ENOMEM: a fault, or the call itself, ran out of memory.
+ * * -EINTR: a fatal signal is pending.
+ */
+int onewalk_range_fault(struct onewalk_range *range)
+{
+	struct onewalk_call call = { .range = range };
+	int ret = check(range);
+
+	if (ret)
+		return ret;
+
+	call.migrate = range->migrate;
+	call.mm = range->notifier->mm;
+	return range_fault(&call);
+}
+EXPORT_SYMBOL_GPL(onewalk_range_fault);
+
+static int lock_and_fault(struct onewalk_call *call)
+{
+	bool locked = true;
+	int ret;
+
+	call->range->notifier_seq =
+		mmu_interval_read_begin(call->range->notifier);
+	ret = mmap_read_lock_killable(call->mm);
+	if (ret)
+		return ret;
+
+	call->locked = &locked;
+	call->faults = 0;
+	if (check_stable_address_space(call->mm))
+		ret = -EFAULT;
+	else
+		ret = range_fault(call);
+
+	if (locked && (ret || !call->migrate))
+		mmap_read_unlock(call->mm);
+	return ret;
+}
+
+/**
+ * onewalk_range_fault_unlocked() - onewalk_range_fault() that takes the lock
+ * @range: as for onewalk_range_fault(); &onewalk_range.notifier_seq is out only
+ * @timeout: how long to go on after invalidations, in jiffies; 0 for ever
+ *
+ * Takes the mmap lock for reading, lets faults drop it, so that it also serves
+ * mappings whose fault handler needs that (userfaultfd), and begins again with
+ * a fresh sequence number when it was dropped or something was invalidated. A
+ * fault in progress is not cut short by @timeout. Mirrors
+ * hmm_range_fault_unlocked_timeout().
+ *
+ * Context: Process context; may sleep. The mmap lock is not held before. After
+ * success with &onewalk_range.migrate set it is held for reading, since a
+ * migration needs it: the caller releases it with mmap_read_unlock() after
+ * onewalk_migrate_finalize(). In every other case it is not held after.
+ *
+ * Return: 0, or an error as onewalk_range_fault(); -EBUSY only when @timeout
+ * has passed, and -EINTR also when a fatal signal ended a wait for the lock or
+ * a fault.
+ */
+int onewalk_range_fault_unlocked(struct onewalk_range *range,
+				 unsigned long timeout)
+{
+	struct onewalk_call call = { .range = range };
+	unsigned long deadline = jiffies + timeout;
+	int ret = check(range);
+
+	if (ret)
+		return ret;
+
+	call.migrate = range->migrate;
+	call.mm = range->notifier->mm;
+	do {
+		ret = lock_and_fault(&call);
+		if (ret != -EBUSY)
+			return ret;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+	} while (!timeout || time_before(jiffies, deadline));
+	return -EBUSY;
+}
+EXPORT_SYMBOL_GPL(onewalk_range_fault_unlocked);
+
+static int check_setup(const struct onewalk_migrate *args)
+{
+	const struct vm_area_struct *vma;
+
+	if (!args || !args->vma)
+		return -EINVAL;
+	vma = args->vma;
+	if (is_vm_hugetlb_page(args->vma) || (vma->vm_flags & VM_SPECIAL) ||
+	    vma_is_dax(args->vma))
+		return -EINVAL;
+	if (!PAGE_ALIGNED(args->start) || !PAGE_ALIGNED(args->end) ||
+	    args->start >= args->end)
+		return -EINVAL;
+	if (args->start < vma->vm_start || args->end > vma->vm_end)
+		return -EINVAL;
+	return check_migrate(args);
+}
+
+/**
+ * onewalk_migrate_setup() - fault in and prepare part of a VMA for migration
+ * @args: &onewalk_migrate.vma, start, end, src, dst, pgmap_owner and flags are
+ *	set; fault_page, notifier, nid and status where they are wanted
+ *
+ * The walk of onewalk_range_fault() and onewalk_migrate_range_setup() for a
+ * caller that starts from a VMA and does not want a report. Without
+ * ONEWALK_MIGRATE_FAULT it is migrate_vma_setup(); with it, it is that function
+ * with MIGRATE_VMA_FAULT of "Migrate on fault for device pages": what is
+ * swapped out or otherwise missing is faulted in first.
+ *
+ * Context: Process context; may sleep. The mmap lock is held, for reading or
+ * writing, from before this call until after onewalk_migrate_finalize(). With
+ * fault_page, that page is in the state in which migrate_to_ram() got it.
+ *
+ * Return: 0, with src[] filled and &onewalk_migrate.cpages pages migrating,
+ * which may be none; or an error, after which nothing is prepared and npages
+ * is 0:
+ *
+ * * -EINVAL: an argument is NULL, unaligned, empty or wrapped, the range is not
+ *   inside the VMA, the VMA is a hugetlb, DAX or otherwise special one, a flag
+ *   is unknown, or fault_page is not device-private.
+ * * -EBUSY: pages kept vanishing while they were being collected.
+ * * -EFAULT, -EPERM, -ENOMEM, -EINTR: as onewalk_range_fault().
+ */
+int onewalk_migrate_setup(struct onewalk_migrate *args)
+{
+	struct onewalk_range range = {
+		.default_flags = ONEWALK_PFN_REQ_MIGRATE,
+	};
+	struct onewalk_call call = { .range = &range, .migrate = args };
+	int ret;
+
+	if (args) {
+		args->npages = 0;
+		args->cpages = 0;
+	}
+	ret = check_setup(args);
+	if (ret)
+		return ret;
+
+	range.start = args->start;
+	range.end = args->end;
+	range.hmm_pfns = args->src;
+	range.dev_private_owner = args->pgmap_owner;
+	range.migrate = args;
+	call.mm = args->vma->vm_mm;
+	memset(args->src, 0, ((args->end - args->start) >> PAGE_SHIFT) *
+			     sizeof(*args->src));
+
+	ret = range_fault(&call);
+	if (!ret)
+		onewalk_migrate_range_setup(&range);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(onewalk_migrate_setup);

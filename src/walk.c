@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The descent: from the PGD to each entry of a range, one function per level.
+ *
+ * It takes no page table lock. The mmap lock keeps the upper levels where they
+ * are; a PTE table may be freed or replaced by a huge page at any time, and RCU
+ * keeps it readable while it is looked at. So what is seen is a snapshot. It
+ * becomes the truth in one of two ways: a page that is only reported is the
+ * driver's to check with mmu_interval_read_retry(), and a page that migrates is
+ * looked at again, under the page table lock, when it is collected.
+ */
+#include <linux/huge_mm.h>
+#include <linux/leafops.h>
+#include <linux/memremap.h>
+#include <linux/pgtable.h>
+
+#include "onewalk.h"
+
+static void look_at_leaf(softleaf_t leaf, struct onewalk_entry *entry)
+{
+	if (softleaf_is_swap(leaf)) {
+		entry->kind = ONEWALK_SWAP;
+	} else if (softleaf_is_migration(leaf)) {
+		entry->kind = ONEWALK_MIGRATION;
+	} else if (softleaf_is_device_private(leaf)) {
+		entry->kind = ONEWALK_DEVICE;
+		entry->pfn = softleaf_to_pfn(leaf);
+		entry->write = softleaf_is_device_private_write(leaf);
+	} else if (softleaf_is_device_exclusive(leaf)) {
+		entry->kind = ONEWALK_EXCLUSIVE;
+	} else if (softleaf_is_uffd_wp_marker(leaf)) {
+		entry->kind = ONEWALK_UFFD;
+	} else {
+		entry->kind = ONEWALK_POISON;
+	}
+}
+
+static void look_at_pte(pte_t pte, struct onewalk_entry *entry)
+{
+	*entry = (struct onewalk_entry){ .kind = ONEWALK_HOLE };
+
+	if (pte_none(pte))
+		return;
+
+	if (!pte_present(pte)) {
+		look_at_leaf(softleaf_from_pte(pte), entry);
+		return;
+	}
+
+	entry->pfn = pte_pfn(pte);
+	entry->write = pte_write(pte);
+	if (is_zero_pfn(entry->pfn))
+		entry->kind = ONEWALK_ZERO;
+	else if (pte_special(pte) || !pfn_valid(entry->pfn))
+		entry->kind = ONEWALK_SPECIAL;
+	else if (pte_protnone(pte))
+		entry->kind = ONEWALK_PROTNONE;
+	else
+		entry->kind = ONEWALK_PAGE;
+}
+
+/*
+ * The huge zero page has no name that modules may use, but it is the one huge
+ * page of an anonymous VMA that is not anonymous.
+ */
+static bool huge_zero(struct vm_area_struct *vma, unsigned long pfn)
+{
+	return vma_is_anonymous(vma) &&
+	       !folio_test_anon(page_folio(pfn_to_page(pfn)));
+}
+
+static void look_at_pmd(struct vm_area_struct *vma, pmd_t pmd,
+			unsigned long addr, struct onewalk_entry *entry)
+{
+	*entry = (struct onewalk_entry){
+		.kind = ONEWALK_BAD,
+		.order = PMD_SHIFT - PAGE_SHIFT,
+	};
+
+	if (!pmd_present(pmd)) {
+		softleaf_t leaf = softleaf_from_pmd(pmd);
+
+		if (softleaf_is_migration(leaf) ||
+		    softleaf_is_device_private(leaf))
+			look_at_leaf(leaf, entry);
+		if (entry->kind == ONEWALK_DEVICE)
+			entry->pfn += (addr & ~PMD_MASK) >> PAGE_SHIFT;
+		return;
+	}
+
+	if (!pmd_leaf(pmd))
+		return;
+
+	entry->pfn = pmd_pfn(pmd) + ((addr & ~PMD_MASK) >> PAGE_SHIFT);
+	entry->write = pmd_write(pmd);
+	if (!pfn_valid(entry->pfn))
+		entry->kind = ONEWALK_SPECIAL;
+	else if (huge_zero(vma, entry->pfn))
+		entry->kind = ONEWALK_ZERO;
+	else if (pmd_protnone(pmd))
+		entry->kind = ONEWALK_PROTNONE;
+	else
+		entry->kind = ONEWALK_PAGE;
+}
+
+/* One entry that covers all of @addr to @end. */
+static int scan_same(struct onewalk_call *call, unsigned long addr,
+		     unsigned long end, struct onewalk_entry *entry)
+{
+	int ret;
+
+	for (; addr < end; addr += PAGE_SIZE) {
+		ret = onewalk_look(call, addr, entry);
+		if (ret)
+			return ret;
+		if (entry->pfn)
+			entry->pfn++;
+	}
+	return 0;
+}
+
+static int scan_hole(struct onewalk_call *call, unsigned long addr,
+		     unsigned long end)
+{
+	struct onewalk_entry entry = { .kind = ONEWALK_HOLE };
+
+	return scan_same(call, addr, end, &entry);
+}
+
+static int scan_pte_table(struct onewalk_call *call, pmd_t pmd,
+			  unsigned long addr, unsigned long end)
+{
+	struct onewalk_entry entry;
+	pte_t *ptep = pte_offset_kernel(&pmd, addr);
+	int ret;
+
+	lockdep_assert(rcu_read_lock_held());
+
+	for (; addr < end; addr += PAGE_SIZE, ptep++) {
+		look_at_pte(ptep_get_lockless(ptep), &entry);
+		ret = onewalk_look(call, addr, &entry);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int scan_pmd(struct onewalk_call *call, pmd_t *pmdp, unsigned long addr,
+		    unsigned long end)
+{
+	struct onewalk_entry entry;
+	pmd_t pmd;
+	int ret;
+
+	rcu_read_lock();
+	pmd = pmdp_get_lockless(pmdp);
+	if (pmd_none(pmd)) {
+		ret = scan_hole(call, addr, end);
+	} else if (pmd_present(pmd) && !pmd_leaf(pmd) && !pmd_bad(pmd)) {
+		ret = scan_pte_table(call, pmd, addr, end);
+	} else {
+		look_at_pmd(call->vma, pmd, addr, &entry);
+		ret = scan_same(call, addr, end, &entry);
+	}
+	rcu_read_unlock();
+	return ret;
+}
+
+static int scan_pud(struct onewalk_call *call, pud_t *pudp, unsigned long addr,
+		    unsigned long end)
+{
+	struct onewalk_entry entry = { .kind = ONEWALK_EXOTIC };
+	pud_t pud = READ_ONCE(*pudp);
+	unsigned long next;
+	pmd_t *pmdp;
+	int ret;
+
+	if (pud_none(pud))
+		return scan_hole(call, addr, end);
+	if (pud_leaf(pud) || pud_bad(pud))
+		return scan_same(call, addr, end, &entry);
+
+	pmdp = pmd_offset(&pud, addr);
+	for (; addr < end; addr = next, pmdp++) {
+		next = pmd_addr_end(addr, end);
+		ret = scan_pmd(call, pmdp, addr, next);
+		if (ret)
+			return ret;
+		cond_resched();
+	}
+	return 0;
+}
+
+static int scan_p4d(struct onewalk_call *call, p4d_t *p4dp, unsigned long addr,
+		    unsigned long end)
+{
+	unsigned long next;
+	pud_t *pudp;
+	int ret;
+
+	if (p4d_none(READ_ONCE(*p4dp)))
+		return scan_hole(call, addr, end);
+
+	pudp = pud_offset(p4dp, addr);
+	for (; addr < end; addr = next, pudp++) {
+		next = pud_addr_end(addr, end);
+		ret = scan_pud(call, pudp, addr, next);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int scan_pgd(struct onewalk_call *call, pgd_t *pgdp, unsigned long addr,
+		    unsigned long end)
+{
+	unsigned long next;
+	p4d_t *p4dp;
+	int ret;
+
+	if (pgd_none(READ_ONCE(*pgdp)))
+		return scan_hole(call, addr, end);
+
+	p4dp = p4d_offset(pgdp, addr);
+	for (; addr < end; addr = next, p4dp++) {
+		next = p4d_addr_end(addr, end);
+		ret = scan_p4d(call, p4dp, addr, next);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/*
+ * onewalk_scan() - show each entry of a range to onewalk_look()
+ * @call: the call; its vma covers the range and is not a hugetlb one
+ * @addr: where to begin
+ * @end: where to end
+ *
+ * The mmap lock is held. Does not sleep but at cond_resched().
+ *
+ * Return: 0 at the end, or what onewalk_look() returned when it stopped; then
+ * call->addr tells where.
+ */
+int onewalk_scan(struct onewalk_call *call, unsigned long addr,
+		 unsigned long end)
+{
+	pgd_t *pgdp = pgd_offset(call->mm, addr);
+	unsigned long next;
+	int ret;
+
+	mmap_assert_locked(call->mm);
+
+	for (; addr < end; addr = next, pgdp++) {
+		next = pgd_addr_end(addr, end);
+		ret = scan_pgd(call, pgdp, addr, next);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
