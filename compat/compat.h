@@ -27,17 +27,12 @@
 #include <linux/rmap.h>
 #include <linux/swap.h>
 
+#include <onewalk/pgmap.h>
+
 /* Declared in mm/internal.h alone, the last of them since 7.3. */
 bool folio_isolate_lru(struct folio *folio);
 void folio_putback_lru(struct folio *folio);
 void lru_add_drain(void);
-
-#ifndef ONEWALK_HAVE_PAGE_PGMAP
-static inline struct dev_pagemap *page_pgmap(const struct page *page)
-{
-	return page->pgmap;
-}
-#endif
 
 #ifndef ONEWALK_HAVE_PMDP_GET_LOCKLESS
 #define pmdp_get_lockless(pmdp)	pmd_read_atomic(pmdp)

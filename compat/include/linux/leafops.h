@@ -11,10 +11,20 @@
 
 typedef swp_entry_t softleaf_t;
 
+/* Some stable kernels have these two as macros, for a fix that needed them. */
+#ifndef softleaf_from_pte
 static inline softleaf_t softleaf_from_pte(pte_t pte)
 {
 	return pte_to_swp_entry(pte);
 }
+#endif
+
+#ifndef softleaf_to_pfn
+static inline unsigned long softleaf_to_pfn(softleaf_t entry)
+{
+	return swp_offset_pfn(entry);
+}
+#endif
 
 static inline softleaf_t softleaf_from_pmd(pmd_t pmd)
 {
@@ -50,11 +60,6 @@ static inline bool softleaf_is_uffd_wp_marker(softleaf_t entry)
 {
 	return is_pte_marker_entry(entry) &&
 	       (pte_marker_get(entry) & PTE_MARKER_UFFD_WP);
-}
-
-static inline unsigned long softleaf_to_pfn(softleaf_t entry)
-{
-	return swp_offset_pfn(entry);
 }
 
 #endif /* _ONEWALK_LEAFOPS_H */
