@@ -25,18 +25,21 @@ DEFINE_STATIC_CALL_NULL(ksym_bpf_get_btf_vmlinux, bpf_get_btf_vmlinux);
 DEFINE_STATIC_CALL_NULL(ksym_btf_find_by_name_kind, btf_find_by_name_kind);
 DEFINE_STATIC_CALL_NULL(ksym_btf_name_by_offset, btf_name_by_offset);
 
-#define DEFINE_KSYM(name, user, proto)					\
-	DEFINE_STATIC_CALL_NULL(ksym_##name, name);
+/* A type alone: the widest that folio_isolate_lru() returned over time. */
+int onewalk_isolate_lru(struct folio *folio);
+
+#define DEFINE_KSYM(name, as, user, protos)				\
+	DEFINE_STATIC_CALL_NULL(ksym_##name, as);
 ONEWALK_KSYMS(DEFINE_KSYM)
 
-/* Which of its prototypes folio_isolate_lru() has: 6.3 turned int into bool. */
+/* 6.3 turned its 0 or errno into a bool, of which only the low byte counts. */
 static bool isolate_returns_errno;
 
 bool folio_isolate_lru(struct folio *folio)
 {
-	bool ret = static_call(ksym_folio_isolate_lru)(folio);
+	int ret = static_call(ksym_folio_isolate_lru)(folio);
 
-	return isolate_returns_errno ? !ret : ret;
+	return isolate_returns_errno ? !ret : (u8)ret;
 }
 
 void folio_putback_lru(struct folio *folio)
@@ -189,7 +192,7 @@ static const struct ksym {
 	const char *name;
 	const char *protos;
 } ksyms[] = {
-#define KSYM(name, user, protos) { #name, protos },
+#define KSYM(name, as, user, protos) { #name, protos },
 	ONEWALK_KSYMS(KSYM)
 };
 
@@ -254,15 +257,15 @@ int onewalk_ksyms_init(void)
 		return ret;
 
 	/* The names may be macros: no second level of them here. */
-#define RESOLVE(name, user, protos)					\
+#define RESOLVE(name, as, user, protos)					\
 	addr = lookup(#name);						\
 	if (!addr)							\
 		missing++;						\
 	else								\
-		static_call_update(ksym_##name, (typeof(&(name)))addr);
-	RESOLVE(bpf_get_btf_vmlinux, "check", NULL)
-	RESOLVE(btf_find_by_name_kind, "check", NULL)
-	RESOLVE(btf_name_by_offset, "check", NULL)
+		static_call_update(ksym_##name, (typeof(&(as)))addr);
+	RESOLVE(bpf_get_btf_vmlinux, bpf_get_btf_vmlinux, "ksyms.c", NULL)
+	RESOLVE(btf_find_by_name_kind, btf_find_by_name_kind, "ksyms.c", NULL)
+	RESOLVE(btf_name_by_offset, btf_name_by_offset, "ksyms.c", NULL)
 	ONEWALK_KSYMS(RESOLVE)
 	if (missing)
 		return -ENOENT;

@@ -2,20 +2,21 @@
 /*
  * Kernel functions that modules are not given.
  *
- * The table: a function's name, the file of src/ that needs it, and, where no
- * header that distributions ship declares it, its prototype as BTF has it;
- * NULL where one does, and the compiler has checked the call. Prototypes that
- * changed over time are separated by bars, newest first.
+ * The table: a function's name, what it is called as, the file of src/ that
+ * needs it, and, where no header that distributions ship declares it, its
+ * prototype as BTF has it; NULL where one does, and the compiler has checked the
+ * call. Prototypes that changed over time are separated by bars, newest first.
  */
 #ifndef _ONEWALK_KSYMS_H
 #define _ONEWALK_KSYMS_H
 
 #define ONEWALK_KSYMS(X)						\
-	X(folio_isolate_lru, "unmap.c",					\
+	X(folio_isolate_lru, onewalk_isolate_lru, "unmap.c",		\
 	  "bool(struct folio*)|int(struct folio*)")			\
-	X(folio_putback_lru, "unmap.c", "void(struct folio*)")		\
-	X(try_to_migrate, "unmap.c", NULL)				\
-	X(lru_add_drain_all, "fault.c", NULL)
+	X(folio_putback_lru, folio_putback_lru, "unmap.c",		\
+	  "void(struct folio*)")					\
+	X(try_to_migrate, try_to_migrate, "unmap.c", NULL)		\
+	X(lru_add_drain_all, lru_add_drain_all, "fault.c", NULL)
 
 int onewalk_ksyms_init(void);
 

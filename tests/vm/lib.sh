@@ -367,6 +367,12 @@ sources() {
 		':!tests' ':!docs' ':!.*' ':!*.md' | (cd "$1" && xargs -0 ls -d --zero 2>/dev/null)
 }
 
+# copy_sources TREE DIR
+copy_sources() {
+	mkdir -p "$2"
+	sources "$1" | tar -C "$1" --null -T - -c | tar -C "$2" -x --no-same-owner
+}
+
 dkms_field() { sed -nE "s/^$2=\"?([^\"]*)\"?\$/\1/p" "$1/dkms.conf"; }
 
 # modules NAME [TREE]: builds the DKMS package in a source tree; sets MODULES
@@ -381,11 +387,10 @@ modules() {
 }
 
 make_modules() {
-	local name=$1 tree=$2 package=$3 version=$4 dir=$5 source log
-	source=$dir/source/$package-$version
+	local name=$1 tree=$2 package=$3 version=$4 dir=$5 log
 	log=$TREE/build/logs/$name/build-$package.log
-	mkdir -p "$source" "${log%/*}"
-	sources "$tree" | tar -C "$tree" --null -T - -c | tar -C "$source" -x --no-same-owner
+	mkdir -p "${log%/*}"
+	copy_sources "$tree" "$dir/source/$package-$version"
 	if ! in_rootfs "$KERNEL:$ROOTFS" "$dir:/out" "$VM:/vm" -- \
 		/vm/chroot/dkms "$package" "$version" "$KVER" >"$log" 2>&1; then
 		tail -40 "$log" >&2

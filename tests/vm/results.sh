@@ -62,6 +62,8 @@ case_name() {
 # ktap_begin PREFIX PROGRAM, ktap_line LINE..., ktap_end [EXIT STATUS]: the KTAP of one program
 ktap_begin() { KTAP_PREFIX=$1 KTAP_PROGRAM=$2 KTAP_PLAN='' KTAP_COUNT=0 KTAP_FAILED=0 KTAP_NOTES=(); }
 
+ktap_notes() { [ ${#KTAP_NOTES[@]} = 0 ] || printf '    %s\n' "${KTAP_NOTES[@]}" | tail -n 40; }
+
 ktap_line() {
 	local name reason
 	if [[ $1 =~ ^1\.\.([0-9]+) ]]; then
@@ -78,7 +80,7 @@ ktap_line() {
 			result ok "$name"
 		else
 			KTAP_FAILED=$((KTAP_FAILED + 1))
-			[ ${#KTAP_NOTES[@]} = 0 ] || printf '    %s\n' "${KTAP_NOTES[@]: -40}"
+			ktap_notes
 			result 'not ok' "$name" "$reason"
 		fi
 		KTAP_NOTES=()
@@ -97,7 +99,7 @@ ktap_end() {
 		wrong="exit status $exit, though no case failed"
 	fi
 	if [ "$wrong" ]; then
-		[ ${#KTAP_NOTES[@]} = 0 ] || printf '    %s\n' "${KTAP_NOTES[@]: -40}"
+		ktap_notes
 		result 'not ok' "$KTAP_PREFIX/${KTAP_PROGRAM%.sh}" "$wrong"
 	fi
 }
