@@ -1,0 +1,522 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Reasons to stay that a page's state alone does not give: they take a second
+ * process, a stuck disk or a memory limit. And what has to survive a move.
+ */
+#include "kselftest_harness.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <pthread.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/swap.h>
+
+#include "common.h"
+
+#define NPAGES	64
+
+FIXTURE(status) {
+	int fd;
+	char *addr;
+	struct peer peer;
+	struct uffd uffd;
+	uint8_t status[NPAGES];
+	uint64_t pfns[NPAGES];
+	struct onewalk_dummy_migrate result;
+};
+
+FIXTURE_SETUP(status)
+{
+	self->fd = dummy_open(0);
+	ASSERT_LE(0, self->fd);
+	self->addr = map_pages(NPAGES);
+	ASSERT_NE(NULL, self->addr);
+	fill(self->addr, NPAGES, 1);
+}
+
+FIXTURE_TEARDOWN(status)
+{
+	peer_stop(&self->peer);
+	uffd_stop(&self->uffd);
+	unmap_all();
+	restore_settings();
+	EXPECT_TRUE(device_is_empty(self->fd));
+	close(self->fd);
+}
+
+static int migrate(FIXTURE_DATA(status) *self, size_t npages,
+		   unsigned int flags)
+{
+	memset(self->status, 0xff, NPAGES);
+	return dummy_migrate(self->fd, self->addr, npages, ONEWALK_DUMMY_RANGE,
+			     flags, self->status, NULL, &self->result);
+}
+
+/* --- errors in the middle of a range --- */
+
+/*
+ * Page 5 waits for userfaultfd, which a call that holds the mmap lock cannot.
+ * Nothing stays prepared, what was asked stays asked, and the statuses tell
+ * which page it was.
+ */
+TEST_F(status, after_an_error_names_the_page_and_nothing_is_prepared)
+{
+	struct onewalk_dummy_migrate result = {};
+	uint64_t old_pfns[NPAGES];
+	size_t i;
+
+	madvise(self->addr + 5 * PAGE, PAGE, MADV_DONTNEED);
+	MUST(uffd_start(&self->uffd, self->addr, NPAGES, true, false, 0));
+	for (i = 0; i < NPAGES; i++) {
+		old_pfns[i] = pfn_of(self->addr + i * PAGE);
+		self->pfns[i] = REQ_FAULT | REQ_MIGRATE;
+	}
+
+	EXPECT_EQ(-EFAULT, dummy_migrate(self->fd, self->addr, NPAGES,
+					 ONEWALK_DUMMY_RANGE, 0, self->status,
+					 self->pfns, &result));
+	EXPECT_EQ(0, result.moved);
+	for (i = 0; i < NPAGES; i++) {
+		char *page = self->addr + i * PAGE;
+
+		EXPECT_EQ(i == 5 ? ONEWALK_STATUS_FAULT_EFAULT :
+				   ONEWALK_STATUS_STOPPED, self->status[i])
+			TH_LOG("page %zu", i);
+		EXPECT_EQ(REQ_FAULT | REQ_MIGRATE, self->pfns[i]);
+		EXPECT_EQ(old_pfns[i], pfn_of(page));
+	}
+	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
+
+	/* and with somebody to serve it, the call that can wait moves all */
+	uffd_serve(&self->uffd, 1);
+	ASSERT_OK(migrate(self, NPAGES, ONEWALK_DUMMY_MIGRATE_FAULT |
+					ONEWALK_DUMMY_MIGRATE_UNLOCKED));
+	EXPECT_EQ(NPAGES, self->result.moved);
+	EXPECT_EQ(-1, wrong_on_device(self->fd, self->addr, NPAGES, 1));
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
+/* A page that cannot be had stops only itself when nothing has to be faulted. */
+TEST_F(status, of_one_odd_page_leaves_the_others_to_move)
+{
+	struct onewalk_dummy_migrate result = {};
+	size_t i;
+
+	MUST(swap_out(self->addr + 10 * PAGE, 1));
+	ASSERT_OK(dummy_pin(self->fd, self->addr + 20 * PAGE, 1));
+	madvise(self->addr + 30 * PAGE, PAGE, MADV_DONTNEED);
+
+	ASSERT_OK(dummy_migrate(self->fd, self->addr, NPAGES,
+				ONEWALK_DUMMY_SETUP, 0, self->status, NULL,
+				&result));
+	EXPECT_EQ(NPAGES - 2, result.moved);
+	for (i = 0; i < NPAGES; i++)
+		EXPECT_EQ(i == 10 ? ONEWALK_STATUS_SWAPPED :
+			  i == 20 ? ONEWALK_STATUS_PINNED :
+			  ONEWALK_STATUS_MIGRATING, self->status[i])
+			TH_LOG("page %zu", i);
+
+	ioctl(self->fd, ONEWALK_DUMMY_UNPIN_ALL);
+	EXPECT_EQ(-1, wrong_page(self->addr, 30, 1));
+	EXPECT_EQ(-1, nonzero_page(self->addr + 30 * PAGE, 1));
+	EXPECT_EQ(-1, wrong_page(self->addr + 31 * PAGE, NPAGES - 31, 1));
+}
+
+/* --- a page that another process is migrating --- */
+
+static void migrate_back_and_forth(char *addr)
+{
+	int fd = dummy_open(0);
+
+	if (fd < 0)
+		_exit(1);
+	for (;;) {
+		to_device(fd, addr, NPAGES);
+		to_system(fd, addr, NPAGES);
+	}
+}
+
+/*
+ * Not this mm's doing, so the mmap lock does not keep it away. It takes luck,
+ * and many tries; a page may also be found without an entry in its place yet.
+ */
+TEST_F(status, of_a_page_that_another_process_migrates_is_locked)
+{
+	size_t i, tries, locked = 0, moved = 0;
+	pid_t child;
+	int ret;
+
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child)
+		migrate_back_and_forth(self->addr);
+
+	for (tries = 0; tries < 20000 && !(locked && moved); tries++) {
+		ret = migrate(self, NPAGES, tries % 2 ?
+			      ONEWALK_DUMMY_MIGRATE_TO_SYSTEM : 0);
+		if (ret != -EBUSY)
+			ASSERT_OK(ret);
+		moved += self->result.moved;
+		for (i = 0; !ret && i < NPAGES; i++)
+			locked += self->status[i] == ONEWALK_STATUS_LOCKED;
+	}
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+
+	EXPECT_LT(0, locked);
+	EXPECT_LT(0, moved);
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
+}
+
+/* --- a fault that finds no memory --- */
+
+#define FAIL	"/sys/kernel/debug/fail_page_alloc/"
+
+static const char *fail_allocations(void)
+{
+	if (write_file(FAIL "task-filter", "Y") ||
+	    write_file(FAIL "ignore-gfp-wait", "N") ||
+	    write_file(FAIL "ignore-gfp-highmem", "N") ||
+	    write_file(FAIL "min-order", "0") ||
+	    write_file(FAIL "times", "-1") ||
+	    write_file(FAIL "verbose", "0") ||
+	    write_file(FAIL "probability", "100"))
+		return "this kernel cannot make allocations fail (CONFIG_FAIL_PAGE_ALLOC)";
+	return NULL;
+}
+
+TEST_F(status, of_a_fault_without_memory_is_enomem)
+{
+	size_t i;
+	int ret;
+
+	MUST(swap_out(self->addr, 4));
+	/* once, so that what the call itself allocates is in a cache */
+	ASSERT_OK(migrate(self, 4, 0));
+	SET_UP(fail_allocations());
+	write_file("/proc/self/make-it-fail", "1");
+	ret = migrate(self, 4, ONEWALK_DUMMY_MIGRATE_FAULT);
+	write_file("/proc/self/make-it-fail", "0");
+	write_file(FAIL "probability", "0");
+
+	EXPECT_EQ(-ENOMEM, ret);
+	EXPECT_EQ(ONEWALK_STATUS_FAULT_ENOMEM, self->status[0]);
+	for (i = 1; i < 4; i++)
+		EXPECT_EQ(ONEWALK_STATUS_STOPPED, self->status[i]);
+	EXPECT_EQ(4, count_where(self->addr, 4, SWAPPED));
+
+	ASSERT_OK(migrate(self, 4, ONEWALK_DUMMY_MIGRATE_FAULT));
+	EXPECT_EQ(4, self->result.moved);
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
+/* --- a fault that finds poison --- */
+
+/* A page of shared memory is poisoned; this mapping does not have it yet. */
+TEST_F(status, of_a_fault_that_meets_poison_is_poisoned)
+{
+	size_t i;
+	int ret, fd = memfd_create("onewalk", MFD_CLOEXEC);
+	char *one, *other;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ftruncate(fd, 4 * PAGE));
+	one = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	other = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, one);
+	ASSERT_NE(MAP_FAILED, other);
+	fill(one, 4, 1);
+	SET_UP(poison(one));
+
+	for (i = 0; i < 4; i++)
+		self->pfns[i] = REQ_FAULT | REQ_MIGRATE;
+	ret = dummy_migrate(self->fd, other, 4, ONEWALK_DUMMY_RANGE, 0,
+			    self->status, self->pfns, NULL);
+	EXPECT_EQ(-EFAULT, ret);
+	EXPECT_EQ(ONEWALK_STATUS_FAULT_POISONED, self->status[0]);
+	for (i = 1; i < 4; i++)
+		EXPECT_EQ(ONEWALK_STATUS_STOPPED, self->status[i]);
+	munmap(one, 4 * PAGE);
+	munmap(other, 4 * PAGE);
+	close(fd);
+}
+
+/* --- a page under writeback --- */
+
+/*
+ * Swap on a loop device, whose file lies in a file system that can be frozen:
+ * from then on what is written to swap stays under writeback, until it is
+ * thawed. (Once collected, such a page would run into a BUG_ON() of the kernel.)
+ */
+FIXTURE(writeback) {
+	int fd, frozen;
+	char *addr;
+	char loops[2][32];
+	uint8_t status[NPAGES];
+};
+
+#define DISK	"/tmp/onewalk-disk"
+#define MOUNT	"/tmp/onewalk-mount"
+
+static const char *run(const char *command)
+{
+	return system(command) ? "a command of busybox failed" : NULL;
+}
+
+static const char *attach(char *loop, const char *file)
+{
+	char command[128];
+	FILE *out;
+
+	snprintf(command, sizeof(command), "losetup -f");
+	out = popen(command, "r");
+	if (!out || !fgets(loop, 32, out))
+		return "losetup -f";
+	pclose(out);
+	loop[strcspn(loop, "\n")] = '\0';
+	snprintf(command, sizeof(command), "losetup %s %s", loop, file);
+	return system(command) ? "losetup" : NULL;
+}
+
+static const char *frozen_swap(FIXTURE_DATA(writeback) *self)
+{
+	char command[128];
+	const char *why;
+
+	why = run("modprobe loop; modprobe ext4; "
+		  "dd if=/dev/zero of=" DISK " bs=1M count=48 2>/dev/null && "
+		  "mke2fs -F " DISK " >/dev/null && mkdir -p " MOUNT);
+	why = why ?: attach(self->loops[0], DISK);
+	if (why)
+		return why;
+	if (mount(self->loops[0], MOUNT, "ext4", 0, NULL))
+		return "mounting ext4";
+	why = run("dd if=/dev/zero of=" MOUNT "/swap bs=1M count=32 2>/dev/null"
+		  " && sync");
+	why = why ?: attach(self->loops[1], MOUNT "/swap");
+	if (why)
+		return why;
+	snprintf(command, sizeof(command), "mkswap %s >/dev/null",
+		 self->loops[1]);
+	why = run(command);
+	if (why)
+		return why;
+	/* before the program's own swap device */
+	if (swapon(self->loops[1], SWAP_FLAG_PREFER | 100))
+		return "swapon of a loop device";
+	self->frozen = open(MOUNT, O_RDONLY | O_CLOEXEC);
+	return ioctl(self->frozen, FIFREEZE, 0) ? "FIFREEZE" : NULL;
+}
+
+FIXTURE_SETUP(writeback)
+{
+	self->frozen = -1;
+	self->fd = dummy_open(0);
+	ASSERT_LE(0, self->fd);
+	self->addr = map_pages(NPAGES);
+	ASSERT_NE(NULL, self->addr);
+	fill(self->addr, NPAGES, 1);
+}
+
+FIXTURE_TEARDOWN(writeback)
+{
+	char command[128];
+
+	if (self->frozen >= 0) {
+		ioctl(self->frozen, FITHAW, 0);
+		close(self->frozen);
+	}
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+	unmap_all();
+	if (self->loops[1][0])
+		swapoff(self->loops[1]);
+	snprintf(command, sizeof(command), "losetup -d %s", self->loops[1]);
+	if (self->loops[1][0])
+		run(command);
+	umount(MOUNT);
+	snprintf(command, sizeof(command), "losetup -d %s", self->loops[0]);
+	if (self->loops[0][0])
+		run(command);
+	unlink(DISK);
+	rmdir(MOUNT);
+	EXPECT_TRUE(device_is_empty(self->fd));
+	close(self->fd);
+}
+
+TEST_F(writeback, is_a_reason_to_stay_until_it_is_over)
+{
+	struct onewalk_dummy_migrate result = {};
+	size_t i, present = 0;
+	int try;
+
+	MUST(frozen_swap(self));
+	/* on their way out, and then mapped again while they still are */
+	for (try = 0; try < 100 && present < 4; try++) {
+		forgotten_pages(self->addr, 1);
+		madvise(self->addr, 4 * PAGE, MADV_PAGEOUT);
+		EXPECT_EQ(-1, wrong_page(self->addr, 4, 1));
+		for (present = 0, i = 0; i < 4; i++)
+			present += page_flag(self->addr + i * PAGE,
+					     KPF_WRITEBACK);
+	}
+	ASSERT_EQ(4, present);
+
+	ASSERT_OK(dummy_migrate(self->fd, self->addr, 8, ONEWALK_DUMMY_RANGE,
+				ONEWALK_DUMMY_MIGRATE_FAULT, self->status,
+				NULL, &result));
+	for (i = 0; i < 8; i++)
+		EXPECT_EQ(i < 4 ? ONEWALK_STATUS_WRITEBACK :
+				  ONEWALK_STATUS_MIGRATING, self->status[i])
+			TH_LOG("page %zu", i);
+	EXPECT_EQ(4, result.moved);
+
+	ioctl(self->frozen, FITHAW, 0);
+	close(self->frozen);
+	self->frozen = -1;
+	for (try = 0; try < 1000 && page_flag(self->addr, KPF_WRITEBACK); try++)
+		usleep(10000);
+	for (try = 0; try < 100; try++) {
+		ASSERT_OK(dummy_migrate(self->fd, self->addr, 4,
+					ONEWALK_DUMMY_RANGE,
+					ONEWALK_DUMMY_MIGRATE_FAULT,
+					self->status, NULL, &result));
+		if (result.moved == 4)
+			break;
+		usleep(10000);
+	}
+	EXPECT_EQ(4, result.moved);
+	EXPECT_EQ(-1, wrong_on_device(self->fd, self->addr, NPAGES, 1));
+}
+
+/* --- what a move must not lose --- */
+
+FIXTURE(move) {
+	int fd;
+	char *addr;
+};
+
+FIXTURE_VARIANT(move) {
+	bool by_touch;
+};
+
+FIXTURE_VARIANT_ADD(move, and_back_by_cpu_touch) { .by_touch = true };
+FIXTURE_VARIANT_ADD(move, and_back_by_migration) { .by_touch = false };
+
+FIXTURE_SETUP(move)
+{
+	self->fd = dummy_open(0);
+	ASSERT_LE(0, self->fd);
+	self->addr = map_pages(NPAGES);
+	ASSERT_NE(NULL, self->addr);
+	fill(self->addr, NPAGES, 1);
+}
+
+FIXTURE_TEARDOWN(move)
+{
+	unmap_all();
+	EXPECT_TRUE(device_is_empty(self->fd));
+	close(self->fd);
+}
+
+static void bring_back(FIXTURE_DATA(move) *self,
+		       const FIXTURE_VARIANT(move) *variant)
+{
+	if (variant->by_touch)
+		wrong_page(self->addr, NPAGES, 0);
+	else
+		to_system(self->fd, self->addr, NPAGES);
+}
+
+static size_t soft_dirty(const char *addr, bool *bits)
+{
+	size_t i, count = 0;
+
+	for (i = 0; i < NPAGES; i++) {
+		bits[i] = pagemap(addr + i * PAGE) & PAGEMAP_SOFT_DIRTY;
+		count += bits[i];
+	}
+	return count;
+}
+
+/* What a checkpoint needs: which pages were written since the last one. */
+TEST_F(move, keeps_soft_dirty)
+{
+	bool before[NPAGES], there[NPAGES], after[NPAGES];
+	size_t i;
+
+	write_file("/proc/self/clear_refs", "4");
+	if (soft_dirty(self->addr, before) == NPAGES)
+		SKIP(return, "this kernel has no soft-dirty bits");
+	for (i = 0; i < NPAGES; i += 3)
+		fill(self->addr + i * PAGE, 1, 1);
+	ASSERT_EQ((NPAGES + 2) / 3, soft_dirty(self->addr, before));
+
+	ASSERT_EQ(NPAGES, to_device(self->fd, self->addr, NPAGES));
+	soft_dirty(self->addr, there);
+	bring_back(self, variant);
+	EXPECT_EQ(NPAGES, count_where(self->addr, NPAGES, PRESENT));
+	soft_dirty(self->addr, after);
+	for (i = 0; i < NPAGES; i++) {
+		EXPECT_EQ(before[i], there[i]);
+		EXPECT_EQ(before[i], after[i]);
+	}
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
+/*
+ * Memory that differs from its copy in swap, if it lost its dirty bit on the
+ * way, would be dropped instead of written, and the old copy read back.
+ */
+TEST_F(move, keeps_what_was_written_through_the_next_swap_out)
+{
+	char *buf = malloc(NPAGES * PAGE);
+	unsigned int version;
+
+	for (version = 2; version < 6; version++) {
+		MUST(swap_out(self->addr, NPAGES));
+		EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, version - 1));
+		/* the CPU writes before, or the device there */
+		fill_buffer(buf, self->addr, NPAGES, version);
+		if (version % 2)
+			fill(self->addr, NPAGES, version);
+		ASSERT_EQ(NPAGES, to_device(self->fd, self->addr, NPAGES));
+		if (version % 2 == 0)
+			ASSERT_OK(dummy_write(self->fd, self->addr, NPAGES,
+					      buf));
+		bring_back(self, variant);
+		MUST(swap_out(self->addr, NPAGES));
+		EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, version));
+	}
+	free(buf);
+}
+
+static long rss_anon(void)
+{
+	char status[4096], *line;
+
+	if (read_file("/proc/self/status", status, sizeof(status)))
+		return -1;
+	line = strstr(status, "RssAnon:");
+	return line ? strtol(line + strlen("RssAnon:"), NULL, 10) : -1;
+}
+
+/* Twenty round trips of 64 pages; what is lost each time would add up. */
+TEST_F(move, keeps_the_resident_set)
+{
+	long before = rss_anon();
+	int i;
+
+	for (i = 0; i < 20; i++) {
+		ASSERT_EQ(NPAGES, to_device(self->fd, self->addr, NPAGES));
+		bring_back(self, variant);
+	}
+	EXPECT_GT(2 * NPAGES * 4, labs(rss_anon() - before))
+		TH_LOG("%ld kB were resident, %ld kB are", before, rss_anon());
+	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
+ONEWALK_MAIN
