@@ -90,12 +90,12 @@ static int find_lookup(void)
 	unregister_kprobe(&probe);
 
 	static_call_update(ksym_kallsyms_lookup_name,
-			   (typeof(&kallsyms_lookup_name))addr);
+			   (typeof(kallsyms_lookup_name) *)addr);
 	addr = lookup("kallsyms_lookup_name");
 	if (!addr)
 		return -ENOENT;
 	static_call_update(ksym_kallsyms_lookup_name,
-			   (typeof(&kallsyms_lookup_name))addr);
+			   (typeof(kallsyms_lookup_name) *)addr);
 	return 0;
 }
 
@@ -262,7 +262,7 @@ int onewalk_ksyms_init(void)
 	if (!addr)							\
 		missing++;						\
 	else								\
-		static_call_update(ksym_##name, (typeof(&(as)))addr);
+		static_call_update(ksym_##name, (typeof(as) *)addr);
 	RESOLVE(bpf_get_btf_vmlinux, bpf_get_btf_vmlinux, "ksyms.c", NULL)
 	RESOLVE(btf_find_by_name_kind, btf_find_by_name_kind, "ksyms.c", NULL)
 	RESOLVE(btf_name_by_offset, btf_name_by_offset, "ksyms.c", NULL)

@@ -30,6 +30,7 @@ static const char * const status_names[] = {
 	[ONEWALK_STATUS_STOPPED]	= "stopped early",
 	[ONEWALK_STATUS_UNKNOWN]	= "unknown",
 };
+
 static_assert(ARRAY_SIZE(status_names) == ONEWALK_STATUS_NR);
 
 /**

@@ -1,0 +1,520 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Device-private memory: chunks of ZONE_DEVICE pages, and which of their pages
+ * are free.
+ *
+ * No CPU can reach a device-private page, and here is no device that could. So
+ * each page in use is backed by an ordinary page, which holds its content. The
+ * chunk has the table of these; a large device page is backed by as many single
+ * pages as it has, and the kernel may split it without asking.
+ */
+#include <linux/bitmap.h>
+#include <linux/delay.h>
+#include <linux/gfp.h>
+#include <linux/ioport.h>
+#include <linux/memremap.h>
+#include <linux/sched/signal.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+
+#include <onewalk/pgmap.h>
+
+#include "dummy.h"
+
+/* How many pages one eviction takes. */
+#define EVICT_BATCH		DUMMY_PMD_NR
+
+/* How long RELEASE waits for a page that will not come back. */
+#define RELEASE_PATIENCE	(10 * HZ)
+
+/**
+ * struct dummy_chunk - a stretch of device memory
+ * @list: on &dummy_device.chunks
+ * @device: whose it is
+ * @pgmap: its struct pages
+ * @resource: the physical addresses that they stand for
+ * @npages: number of its pages
+ * @next: no page before this one is free
+ * @used: how many are in use
+ * @fresh: how many of these the kernel does not know yet
+ * @leaving: no page is taken from it any more
+ * @map: one bit for each page in use
+ * @backing: what backs each page in use
+ * @src: for the eviction
+ * @dst: likewise
+ */
+struct dummy_chunk {
+	struct list_head	list;
+	struct dummy_device	*device;
+	struct dev_pagemap	pgmap;
+	struct resource		*resource;
+	unsigned long		npages;
+	unsigned long		next;
+	unsigned long		used;
+	unsigned long		fresh;
+	bool			leaving;
+	unsigned long		*map;
+	struct page		**backing;
+	unsigned long		*src;
+	unsigned long		*dst;
+};
+
+static struct dummy_chunk *page_chunk(const struct page *page)
+{
+	return container_of(page_pgmap(page), struct dummy_chunk, pgmap);
+}
+
+/**
+ * dummy_chunk_backing() - where the content of a device page is
+ * @page: a device-private page in use
+ */
+struct page *dummy_chunk_backing(struct page *page)
+{
+	return page_chunk(page)->backing[onewalk_pgmap_index(page)];
+}
+
+/**
+ * dummy_backed_page() - the opposite of dummy_chunk_backing()
+ * @backing: what dummy_chunk_backing() returned
+ */
+struct page *dummy_backed_page(struct page *backing)
+{
+	return (struct page *)page_private(backing);
+}
+
+static void free_backing(struct dummy_chunk *chunk, unsigned long index,
+			 unsigned long nr)
+{
+	unsigned long i;
+
+	for (i = index; i < index + nr && chunk->backing[i]; i++) {
+		set_page_private(chunk->backing[i], 0);
+		__free_page(chunk->backing[i]);
+		chunk->backing[i] = NULL;
+	}
+}
+
+/*
+ * Failing is harmless: the page stays where it is. So this does not send the
+ * OOM killer out, which the caller, holding folio locks, could stand in the way.
+ */
+static bool alloc_backing(struct dummy_chunk *chunk, unsigned long index,
+			  unsigned long nr)
+{
+	const gfp_t gfp = GFP_HIGHUSER | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
+	unsigned long i;
+
+	for (i = index; i < index + nr; i++) {
+		struct page *page = onewalk_pgmap_page(&chunk->pgmap, i);
+
+		chunk->backing[i] = alloc_page(gfp);
+		if (!chunk->backing[i]) {
+			free_backing(chunk, index, nr);
+			return false;
+		}
+		set_page_private(chunk->backing[i], (unsigned long)page);
+	}
+	return true;
+}
+
+/* The first of @nr free pages in a row, aligned to @nr, or something larger. */
+static unsigned long find_free(const struct dummy_chunk *chunk,
+			       unsigned long nr)
+{
+	if (nr == 1)
+		return find_next_zero_bit(chunk->map, chunk->npages,
+					  chunk->next);
+	return bitmap_find_next_zero_area(chunk->map, chunk->npages, 0, nr,
+					  nr - 1);
+}
+
+static bool take(struct dummy_chunk *chunk, unsigned long *index,
+		 unsigned long nr)
+{
+	lockdep_assert_held(&chunk->device->lock);
+
+	if (chunk->leaving || chunk->npages - chunk->used < nr)
+		return false;
+	*index = find_free(chunk, nr);
+	if (*index >= chunk->npages)
+		return false;
+
+	bitmap_set(chunk->map, *index, nr);
+	if (nr == 1)
+		chunk->next = *index + 1;
+	chunk->used += nr;
+	chunk->fresh += nr;
+	chunk->device->used += nr;
+	chunk->device->taken += nr;
+	return true;
+}
+
+static struct dummy_chunk *take_any(struct dummy_device *device,
+				    unsigned long *index, unsigned long nr)
+{
+	struct dummy_chunk *chunk;
+
+	spin_lock(&device->lock);
+	list_for_each_entry(chunk, &device->chunks, list)
+		if (take(chunk, index, nr))
+			goto out;
+	chunk = NULL;
+out:
+	spin_unlock(&device->lock);
+	return chunk;
+}
+
+static void give_back(struct dummy_chunk *chunk, unsigned long index,
+		      unsigned long nr)
+{
+	lockdep_assert_held(&chunk->device->lock);
+
+	bitmap_clear(chunk->map, index, nr);
+	chunk->next = min(chunk->next, index);
+	chunk->used -= nr;
+	chunk->device->used -= nr;
+}
+
+static void no_longer_fresh(struct dummy_chunk *chunk, unsigned long index,
+			    unsigned long nr, bool failed)
+{
+	spin_lock(&chunk->device->lock);
+	chunk->fresh -= nr;
+	if (failed)
+		give_back(chunk, index, nr);
+	spin_unlock(&chunk->device->lock);
+}
+
+/**
+ * dummy_chunk_alloc() - take a device page into use
+ * @device: from whose memory
+ * @order: 0 or DUMMY_PMD_ORDER
+ *
+ * Return: a locked page with one reference; NULL when there is none.
+ */
+struct page *dummy_chunk_alloc(struct dummy_device *device, unsigned int order)
+{
+	unsigned long nr = 1UL << order;
+	struct dummy_chunk *chunk;
+	unsigned long index;
+	struct page *page;
+
+	chunk = take_any(device, &index, nr);
+	if (!chunk)
+		return NULL;
+
+	if (!alloc_backing(chunk, index, nr)) {
+		no_longer_fresh(chunk, index, nr, true);
+		return NULL;
+	}
+	/* page_folio() would follow what an earlier large page left there. */
+	page = onewalk_pgmap_page(&chunk->pgmap, index);
+	zone_device_folio_init((struct folio *)page, &chunk->pgmap, order);
+	no_longer_fresh(chunk, index, nr, false);
+	return page;
+}
+
+/* Runs when the last reference is gone, also under a page table lock. */
+static void chunk_free(struct folio *folio)
+{
+	struct page *page = folio_page(folio, 0);
+	struct dummy_chunk *chunk = page_chunk(page);
+	unsigned long index = onewalk_pgmap_index(page);
+	unsigned long nr = folio_nr_pages(folio);
+
+	/* The next user must not inherit what dummy_write() set. */
+	folio_clear_dirty(folio);
+	free_backing(chunk, index, nr);
+
+	spin_lock(&chunk->device->lock);
+	give_back(chunk, index, nr);
+	spin_unlock(&chunk->device->lock);
+}
+ONEWALK_DEFINE_FOLIO_FREE(chunk_free);
+
+static const struct dev_pagemap_ops chunk_ops = {
+	ONEWALK_FOLIO_FREE(chunk_free),
+	.migrate_to_ram = dummy_migrate_to_ram,
+};
+
+/**
+ * dummy_chunks_have() - is there so much free device memory
+ * @device: the device
+ * @npages: how many pages
+ * @large: all of it in large pages
+ */
+bool dummy_chunks_have(struct dummy_device *device, unsigned long npages,
+		       bool large)
+{
+	struct dummy_chunk *chunk;
+	bool found = !large;
+
+	spin_lock(&device->lock);
+	if (device->total - device->used < npages)
+		found = false;
+	else if (large)
+		list_for_each_entry(chunk, &device->chunks, list)
+			if (find_free(chunk, DUMMY_PMD_NR) < chunk->npages) {
+				found = true;
+				break;
+			}
+	spin_unlock(&device->lock);
+	return found;
+}
+
+static void free_chunk(struct dummy_chunk *chunk)
+{
+	if (!chunk)
+		return;
+	kvfree(chunk->dst);
+	kvfree(chunk->src);
+	kvfree(chunk->backing);
+	bitmap_free(chunk->map);
+	kfree(chunk);
+}
+
+static struct dummy_chunk *alloc_chunk(struct dummy_device *device,
+				       unsigned long npages)
+{
+	struct dummy_chunk *chunk = kzalloc(sizeof(*chunk), GFP_KERNEL);
+
+	if (!chunk)
+		return NULL;
+
+	chunk->device = device;
+	chunk->npages = npages;
+	chunk->map = bitmap_zalloc(npages, GFP_KERNEL);
+	chunk->backing = kvcalloc(npages, sizeof(*chunk->backing), GFP_KERNEL);
+	/* Now, since an eviction must not fail for the want of them. */
+	chunk->src = kvcalloc(EVICT_BATCH, sizeof(*chunk->src), GFP_KERNEL);
+	chunk->dst = kvcalloc(EVICT_BATCH, sizeof(*chunk->dst), GFP_KERNEL);
+	if (chunk->map && chunk->backing && chunk->src && chunk->dst)
+		return chunk;
+
+	free_chunk(chunk);
+	return NULL;
+}
+
+static int reserve_addresses(struct dummy_chunk *chunk, unsigned long bytes)
+{
+	struct resource *resource;
+
+	resource = request_free_mem_region(&iomem_resource, bytes, "hmm_dmirror");
+	if (!IS_ERR(resource)) {
+		chunk->resource = resource;
+		return 0;
+	}
+	if (PTR_ERR(resource) == -ERANGE)
+		pr_err("no %lu MiB of physical addresses are free for device memory: KASLR may have put the kernel's memory map in their place. Boot with nokaslr, boot again and hope for another layout, or load with a smaller size=\n",
+		       bytes / SZ_1M);
+	return PTR_ERR(resource);
+}
+
+static void release_addresses(struct dummy_chunk *chunk)
+{
+	release_mem_region(chunk->resource->start,
+			   resource_size(chunk->resource));
+}
+
+static int map_chunk(struct dummy_chunk *chunk, unsigned long bytes)
+{
+	void *ret;
+	int err;
+
+	err = reserve_addresses(chunk, bytes);
+	if (err)
+		return err;
+
+	/* The region may be larger than what was asked for. */
+	chunk->pgmap.type = MEMORY_DEVICE_PRIVATE;
+	chunk->pgmap.range.start = chunk->resource->start;
+	chunk->pgmap.range.end = chunk->resource->start + bytes - 1;
+	chunk->pgmap.nr_range = 1;
+	chunk->pgmap.ops = &chunk_ops;
+	chunk->pgmap.owner = chunk->device;
+
+	ret = memremap_pages(&chunk->pgmap, numa_node_id());
+	if (!IS_ERR(ret))
+		return 0;
+	pr_err("%s: no struct pages for device memory: error %ld\n",
+	       chunk->device->name, PTR_ERR(ret));
+	release_addresses(chunk);
+	return PTR_ERR(ret);
+}
+
+/**
+ * dummy_chunks_grow() - add a chunk
+ * @device: to whose memory; &dummy_device.growth is held
+ *
+ * Takes the memory hotplug lock: nothing may be held that mm code takes inside.
+ */
+int dummy_chunks_grow(struct dummy_device *device)
+{
+	unsigned long bytes = (unsigned long)dummy_size * SZ_1M;
+	struct dummy_chunk *chunk;
+	int ret;
+
+	lockdep_assert_held(&device->growth);
+
+	chunk = alloc_chunk(device, bytes >> PAGE_SHIFT);
+	if (!chunk)
+		return -ENOMEM;
+	ret = map_chunk(chunk, bytes);
+	if (ret) {
+		free_chunk(chunk);
+		return ret;
+	}
+
+	spin_lock(&device->lock);
+	list_add_tail(&chunk->list, &device->chunks);
+	device->total += chunk->npages;
+	spin_unlock(&device->lock);
+	return 0;
+}
+
+static void remove_chunk(struct dummy_chunk *chunk)
+{
+	struct dummy_device *device = chunk->device;
+
+	spin_lock(&device->lock);
+	list_del(&chunk->list);
+	device->total -= chunk->npages;
+	spin_unlock(&device->lock);
+
+	memunmap_pages(&chunk->pgmap);
+	release_addresses(chunk);
+	free_chunk(chunk);
+}
+
+/*
+ * How many pages one eviction can take from @index on: a large page, or single
+ * ones in a row. The pages between could be what a large page left when it was
+ * freed, and migrate_device_range() does not find its way through those.
+ */
+static unsigned long evictable(const struct dummy_chunk *chunk,
+			       unsigned long index)
+{
+	unsigned long end = min(chunk->npages, index + EVICT_BATCH);
+	struct page *page = onewalk_pgmap_page(&chunk->pgmap, index);
+	unsigned long i;
+
+	if (PageHead(page))
+		return folio_nr_pages(page_folio(page));
+
+	for (i = index + 1; i < end && test_bit(i, chunk->map); i++)
+		if (PageHead(onewalk_pgmap_page(&chunk->pgmap, i)))
+			break;
+	return i - index;
+}
+
+static void evict_once(struct dummy_chunk *chunk, bool killable)
+{
+	unsigned long i, nr;
+
+	for_each_set_bit(i, chunk->map, chunk->npages) {
+		if (killable && fatal_signal_pending(current))
+			return;
+		nr = evictable(chunk, i);
+		dummy_evict(chunk->src, chunk->dst,
+			    page_to_pfn(onewalk_pgmap_page(&chunk->pgmap, i)),
+			    nr);
+		i += nr - 1;
+		cond_resched();
+	}
+}
+
+static unsigned long pages_used(struct dummy_chunk *chunk,
+				unsigned long *fresh)
+{
+	unsigned long used;
+
+	spin_lock(&chunk->device->lock);
+	used = chunk->used;
+	*fresh = chunk->fresh;
+	spin_unlock(&chunk->device->lock);
+	return used;
+}
+
+static void set_leaving(struct dummy_chunk *chunk, bool leaving)
+{
+	spin_lock(&chunk->device->lock);
+	chunk->leaving = leaving;
+	spin_unlock(&chunk->device->lock);
+}
+
+/*
+ * Bring every page of a chunk back to system memory.
+ *
+ * A page may be locked, or have a reference too many, while a fault or another
+ * migration looks at it; so this takes several rounds. Nothing is evicted while
+ * a page is fresh: it is not locked yet, and would be mistaken for a mapped one.
+ */
+static int empty_chunk(struct dummy_chunk *chunk, bool killable)
+{
+	unsigned long used, fresh, last = ULONG_MAX;
+	unsigned long deadline = 0;
+
+	set_leaving(chunk, true);
+	while ((used = pages_used(chunk, &fresh))) {
+		if (killable && fatal_signal_pending(current))
+			return -EINTR;
+		if (used < last) {
+			last = used;
+			deadline = jiffies + RELEASE_PATIENCE;
+		} else if (time_after(jiffies, deadline)) {
+			pr_warn("%s: %lu pages of device memory are in use and do not come back\n",
+				chunk->device->name, used);
+			if (killable)
+				return -EBUSY;
+			deadline = jiffies + RELEASE_PATIENCE;
+		}
+		if (!fresh)
+			evict_once(chunk, killable);
+		if (pages_used(chunk, &fresh) == used)
+			msleep(1);
+	}
+	return 0;
+}
+
+/**
+ * dummy_chunks_release() - unplug the device's memory
+ * @device: the device; &dummy_device.growth is held
+ *
+ * Return: 0; or -EINTR or -EBUSY, with some of the memory still there and usable.
+ */
+int dummy_chunks_release(struct dummy_device *device)
+{
+	struct dummy_chunk *chunk, *next;
+	int ret;
+
+	lockdep_assert_held(&device->growth);
+
+	list_for_each_entry_safe(chunk, next, &device->chunks, list) {
+		ret = empty_chunk(chunk, true);
+		if (ret) {
+			set_leaving(chunk, false);
+			return ret;
+		}
+		remove_chunk(chunk);
+	}
+	return 0;
+}
+
+/**
+ * dummy_chunks_remove() - the module goes, and its device memory with it
+ * @device: the device, which nobody can open any more
+ *
+ * Does not give up: processes may still have pages there, and nothing that they
+ * could be left with.
+ */
+void dummy_chunks_remove(struct dummy_device *device)
+{
+	struct dummy_chunk *chunk, *next;
+
+	mutex_lock(&device->growth);
+	list_for_each_entry_safe(chunk, next, &device->chunks, list) {
+		empty_chunk(chunk, false);
+		remove_chunk(chunk);
+	}
+	mutex_unlock(&device->growth);
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the files of the dummy device share.
+ */
+#ifndef _ONEWALK_DUMMY_H
+#define _ONEWALK_DUMMY_H
+
+#include <linux/atomic.h>
+#include <linux/list.h>
+#include <linux/miscdevice.h>
+#include <linux/mmu_notifier.h>
+#include <linux/mutex.h>
+#include <linux/rwsem.h>
+#include <linux/spinlock.h>
+#include <linux/xarray.h>
+
+#include <onewalk/dummy.h>
+#include <onewalk/onewalk.h>
+
+/**
+ * DOC: Locking
+ *
+ * &dummy_mirror.service: what serves the device in this mirror. Faults, which
+ * map what they found, take it for reading; whatever changes the process's
+ * pages on the device's behalf takes it for writing, since a migration of our
+ * own does not move the notifier's sequence number. Taken before the mmap lock,
+ * and never in the notifier callback or in migrate_to_ram(), which run under
+ * both.
+ *
+ * &dummy_mirror.lock: the device's page table. Innermost but for
+ * &dummy_device.lock; the notifier callback takes it, also in memory reclaim,
+ * so nothing that may reclaim or fault is done under it.
+ *
+ * &dummy_device.growth: chunks of device memory come and go. Taken before any
+ * of the above, and held while a chunk is evicted.
+ *
+ * &dummy_device.lock: which device pages are free. Innermost, a spinlock.
+ */
+
+/* A PTE table's worth of pages; also the one size of a large device page. */
+#define DUMMY_PMD_ORDER	(PMD_SHIFT - PAGE_SHIFT)
+#define DUMMY_PMD_NR	(1UL << DUMMY_PMD_ORDER)
+
+/* How long an operation goes on after invalidations, and other passing trouble. */
+#define DUMMY_PATIENCE	msecs_to_jiffies(1000)
+
+/**
+ * struct dummy_device - one of the devices
+ * @misc: its device node
+ * @name: of the node
+ * @id: 0 or 1
+ * @growth: held while chunks are added and removed
+ * @lock: protects what follows, and which pages of the chunks are free
+ * @chunks: device memory, &struct dummy_chunk
+ * @total: pages of all chunks
+ * @used: those of them that are in use
+ * @taken: how many were ever taken
+ */
+struct dummy_device {
+	struct miscdevice	misc;
+	char			name[16];
+	unsigned int		id;
+	struct mutex		growth;
+	spinlock_t		lock;
+	struct list_head	chunks;
+	unsigned long		total;
+	unsigned long		used;
+	u64			taken;
+};
+
+/**
+ * struct dummy_mirror - an open file: the device's view of one process
+ * @device: the device
+ * @notifier: tells what changes in the process, over all of its addresses
+ * @service: see DOC: Locking
+ * @lock: protects @table and @mapped
+ * @table: the device's page table; its entries are made in mirror.c
+ * @mapped: number of entries of @table
+ * @classic: the task that migrates by the kernel's calls, not by onewalk's
+ * @fail_alloc: not 0: the next allocation of a destination fails
+ * @invalidations: how often the notifier was called
+ * @own_invalidations: how often that was by this mirror's own doing
+ * @pin_lock: protects @pins and @pinned
+ * @pins: pages pinned through this file
+ * @pinned: how many
+ */
+struct dummy_mirror {
+	struct dummy_device		*device;
+	struct mmu_interval_notifier	notifier;
+	struct rw_semaphore		service;
+	struct mutex			lock;
+	struct xarray			table;
+	unsigned long			mapped;
+	struct task_struct		*classic;
+	atomic_t			fail_alloc;
+	atomic64_t			invalidations;
+	atomic64_t			own_invalidations;
+	struct mutex			pin_lock;
+	struct list_head		pins;
+	unsigned long			pinned;
+};
+
+/* main.c */
+extern unsigned int dummy_memory;
+extern unsigned int dummy_size;
+
+static inline bool dummy_is_private(void)
+{
+	return IS_ENABLED(CONFIG_DEVICE_PRIVATE) &&
+	       dummy_memory == ONEWALK_DUMMY_MEMORY_PRIVATE;
+}
+
+/* device.c */
+int dummy_device_add(struct dummy_device *device, unsigned int id);
+void dummy_device_remove(struct dummy_device *device);
+int dummy_check_range(u64 addr, u64 npages);
+int dummy_check_table(u64 addr, u64 npages);
+
+/* chunk.c */
+int dummy_chunks_grow(struct dummy_device *device);
+struct page *dummy_chunk_alloc(struct dummy_device *device, unsigned int order);
+bool dummy_chunks_have(struct dummy_device *device, unsigned long npages,
+		       bool large);
+int dummy_chunks_release(struct dummy_device *device);
+void dummy_chunks_remove(struct dummy_device *device);
+struct page *dummy_chunk_backing(struct page *page);
+struct page *dummy_backed_page(struct page *backing);
+
+/* memory.c */
+int dummy_memory_reserve(struct dummy_device *device, unsigned long npages,
+			 bool large);
+struct page *dummy_memory_alloc(struct dummy_device *device,
+				unsigned int order);
+struct page *dummy_system_alloc(struct vm_area_struct *vma,
+				unsigned long addr, unsigned int order);
+void dummy_page_free(struct page *page);
+struct page *dummy_backing(struct page *page);
+
+/* copy.c */
+void dummy_copy(struct dummy_mirror *mirror, struct onewalk_migrate *migrate,
+		bool to_device);
+unsigned long dummy_moved(const struct onewalk_migrate *migrate);
+unsigned long dummy_step(unsigned long mpfn);
+
+/* ram.c */
+vm_fault_t dummy_migrate_to_ram(struct vm_fault *vmf);
+void dummy_evict(unsigned long *src, unsigned long *dst, unsigned long pfn,
+		 unsigned long npages);
+
+/* mirror.c */
+struct dummy_mirror *dummy_mirror_open(struct dummy_device *device);
+void dummy_mirror_close(struct dummy_mirror *mirror);
+int dummy_map(struct dummy_mirror *mirror, unsigned long addr,
+	      struct page *page, u8 access);
+u8 dummy_access(struct dummy_mirror *mirror, unsigned long addr);
+struct page *dummy_mapped_page(struct dummy_mirror *mirror, unsigned long addr,
+			       u8 access);
+
+/* fault.c */
+int dummy_fault(struct dummy_mirror *mirror, unsigned long start,
+		unsigned long end, bool write);
+int dummy_fault_unlocked(struct dummy_mirror *mirror, unsigned long start,
+			 unsigned long end);
+int dummy_map_present(struct dummy_mirror *mirror, unsigned long start,
+		      unsigned long end, bool device_only);
+bool dummy_expired(unsigned long deadline, int *ret);
+
+/* access.c */
+unsigned long dummy_load(struct dummy_mirror *mirror, unsigned long addr,
+			 unsigned long npages, void *buffer);
+int dummy_read(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd);
+int dummy_read_unlocked(struct dummy_mirror *mirror,
+			struct onewalk_dummy_cmd *cmd);
+int dummy_write(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd);
+
+/* migrate.c */
+int dummy_migrate_range(struct dummy_mirror *mirror,
+			struct onewalk_dummy_migrate *arg);
+
+/* window.c */
+int dummy_migrate_to_device(struct dummy_mirror *mirror,
+			    struct onewalk_dummy_cmd *cmd);
+int dummy_migrate_to_system(struct dummy_mirror *mirror,
+			    struct onewalk_dummy_cmd *cmd);
+
+/* report.c */
+int dummy_snapshot(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd);
+int dummy_report(struct dummy_mirror *mirror, struct onewalk_dummy_report *arg);
+int dummy_inspect(struct dummy_mirror *mirror, struct onewalk_dummy_buffer *arg);
+int dummy_get_pfns(unsigned long *pfns, u64 user, unsigned long npages);
+int dummy_put_pfns(const unsigned long *pfns, u64 user, unsigned long npages);
+
+/* call.c */
+int dummy_call(struct dummy_mirror *mirror, struct onewalk_dummy_call *arg);
+
+/* exclusive.c */
+int dummy_exclusive(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd);
+int dummy_check_exclusive(struct dummy_mirror *mirror,
+			  struct onewalk_dummy_cmd *cmd);
+
+/* pin.c */
+int dummy_pin(struct dummy_mirror *mirror, struct onewalk_dummy_pin *arg);
+void dummy_unpin_all(struct dummy_mirror *mirror);
+
+#endif /* _ONEWALK_DUMMY_H */

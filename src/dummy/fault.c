@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The device misses a mapping: make the pages present, and map them.
+ */
+#include <linux/jiffies.h>
+#include <linux/minmax.h>
+#include <linux/sched/signal.h>
+
+#include "dummy.h"
+
+/* Pages that one call is asked for; the array for them is on the stack. */
+#define WINDOW	64
+
+/**
+ * dummy_expired() - has an operation been retried long enough
+ * @deadline: in jiffies
+ * @ret: what it returned; becomes -EINTR when the task has to die
+ *
+ * Return: true when it is to end.
+ */
+bool dummy_expired(unsigned long deadline, int *ret)
+{
+	if (fatal_signal_pending(current)) {
+		*ret = -EINTR;
+		return true;
+	}
+	cond_resched();
+	return time_after(jiffies, deadline);
+}
+
+static u8 pfn_access(unsigned long pfn)
+{
+	if (!(pfn & ONEWALK_PFN_VALID))
+		return 0;
+	return pfn & ONEWALK_PFN_WRITE ?
+		ONEWALK_DUMMY_MAPPED_READ | ONEWALK_DUMMY_MAPPED_WRITE :
+		ONEWALK_DUMMY_MAPPED_READ;
+}
+
+static int map_pfns(struct dummy_mirror *mirror,
+		    const struct onewalk_range *range, bool device_only)
+{
+	unsigned long addr = range->start;
+	const unsigned long *pfn;
+	struct page *page;
+	int ret;
+
+	for (pfn = range->hmm_pfns; addr < range->end; pfn++, addr += PAGE_SIZE) {
+		if (!pfn_access(*pfn))
+			continue;
+		page = onewalk_pfn_to_page(*pfn);
+		if (device_only && !is_device_private_page(page))
+			continue;
+		ret = dummy_map(mirror, addr, page, pfn_access(*pfn));
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/* What was reported becomes the device's, if it is still true. */
+static int commit(struct dummy_mirror *mirror, const struct onewalk_range *range,
+		  bool device_only)
+{
+	int ret = -EBUSY;
+
+	mutex_lock(&mirror->lock);
+	if (!mmu_interval_read_retry(range->notifier, range->notifier_seq))
+		ret = map_pfns(mirror, range, device_only);
+	mutex_unlock(&mirror->lock);
+	return ret;
+}
+
+static int fault_once(struct dummy_mirror *mirror, struct onewalk_range *range)
+{
+	struct mm_struct *mm = mirror->notifier.mm;
+	int ret;
+
+	range->notifier_seq = mmu_interval_read_begin(range->notifier);
+	ret = mmap_read_lock_killable(mm);
+	if (ret)
+		return ret;
+	ret = onewalk_range_fault(range);
+	mmap_read_unlock(mm);
+	return ret;
+}
+
+/* Under &dummy_mirror.service, so that no migration of ours comes between. */
+static int fault_and_map(struct dummy_mirror *mirror,
+			 struct onewalk_range *range, bool device_only)
+{
+	unsigned long deadline = jiffies + DUMMY_PATIENCE;
+	int ret;
+
+	ret = down_read_killable(&mirror->service);
+	if (ret)
+		return ret;
+	do {
+		ret = fault_once(mirror, range);
+		if (!ret)
+			ret = commit(mirror, range, device_only);
+	} while (ret == -EBUSY && !dummy_expired(deadline, &ret));
+	up_read(&mirror->service);
+	return ret;
+}
+
+static void init_range(struct onewalk_range *range, struct dummy_mirror *mirror,
+		       unsigned long *pfns, unsigned long start,
+		       unsigned long end)
+{
+	*range = (struct onewalk_range){
+		.notifier = &mirror->notifier,
+		.start = start,
+		.end = min(end, start + WINDOW * PAGE_SIZE),
+		.hmm_pfns = pfns,
+		.dev_private_owner = mirror->device,
+	};
+}
+
+/*
+ * A page of the device's own memory is reported as it is, also when write was
+ * asked for and it is shared after fork(). No fault makes it writable where it
+ * is: it goes back to system memory, as somebody else's would, and is copied
+ * there.
+ */
+static int upgrade(struct dummy_mirror *mirror, const struct onewalk_range *range)
+{
+	unsigned long pfn = 0;
+	struct onewalk_range one = *range;
+	unsigned long i, npages;
+	int ret = 0;
+
+	one.dev_private_owner = NULL;
+	one.hmm_pfns = &pfn;
+	npages = (range->end - range->start) >> PAGE_SHIFT;
+	for (i = 0; i < npages && !ret; i++) {
+		if (range->hmm_pfns[i] & ONEWALK_PFN_WRITE)
+			continue;
+		one.start = range->start + (i << PAGE_SHIFT);
+		one.end = one.start + PAGE_SIZE;
+		ret = fault_and_map(mirror, &one, false);
+	}
+	return ret;
+}
+
+static int fault_window(struct dummy_mirror *mirror, struct onewalk_range *range)
+{
+	int ret = fault_and_map(mirror, range, false);
+
+	if (!ret && (range->default_flags & ONEWALK_PFN_REQ_WRITE))
+		ret = upgrade(mirror, range);
+	return ret;
+}
+
+/**
+ * dummy_fault() - the device faults
+ * @mirror: the mirror
+ * @start: first user address
+ * @end: first address behind
+ * @write: for writing
+ */
+int dummy_fault(struct dummy_mirror *mirror, unsigned long start,
+		unsigned long end, bool write)
+{
+	unsigned long pfns[WINDOW];
+	struct onewalk_range range;
+	int ret = 0;
+
+	for (; start < end && !ret; start = range.end) {
+		init_range(&range, mirror, pfns, start, end);
+		range.default_flags = ONEWALK_PFN_REQ_FAULT;
+		if (write)
+			range.default_flags |= ONEWALK_PFN_REQ_WRITE;
+		ret = fault_window(mirror, &range);
+	}
+	return ret;
+}
+
+/**
+ * dummy_map_present() - map what is there, without faulting
+ * @mirror: the mirror
+ * @start: first user address
+ * @end: first address behind
+ * @device_only: only pages of the device's own memory
+ */
+int dummy_map_present(struct dummy_mirror *mirror, unsigned long start,
+		      unsigned long end, bool device_only)
+{
+	unsigned long pfns[WINDOW];
+	struct onewalk_range range;
+	int ret = 0;
+
+	for (; start < end && !ret; start = range.end) {
+		init_range(&range, mirror, pfns, start, end);
+		ret = fault_and_map(mirror, &range, device_only);
+	}
+	return ret;
+}
+
+/**
+ * dummy_fault_unlocked() - the device faults where a fault may take very long
+ * @mirror: the mirror
+ * @start: first user address
+ * @end: first address behind
+ *
+ * A userfaultfd handler may be what the fault waits for, and the handler may
+ * use this very file: so &dummy_mirror.service is not held over it. The pages
+ * are brought in first, without that lock, and are mapped as far as they are
+ * still there when it is held.
+ */
+int dummy_fault_unlocked(struct dummy_mirror *mirror, unsigned long start,
+			 unsigned long end)
+{
+	unsigned long pfns[WINDOW];
+	struct onewalk_range range;
+	int ret = 0;
+
+	for (; start < end && !ret; start = range.end) {
+		init_range(&range, mirror, pfns, start, end);
+		range.default_flags = ONEWALK_PFN_REQ_FAULT;
+		ret = onewalk_range_fault_unlocked(&range, 0);
+		if (!ret)
+			ret = dummy_map_present(mirror, start, range.end, false);
+	}
+	return ret;
+}

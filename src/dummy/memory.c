@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Where the pages come from: the device's memory, whatever it is, and the
+ * system's.
+ */
+#include <linux/gfp.h>
+#include <linux/memremap.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+
+#include "dummy.h"
+
+/**
+ * dummy_backing() - the page that holds the content of a page
+ * @page: an ordinary page, or a device-private one of this driver
+ */
+struct page *dummy_backing(struct page *page)
+{
+	return is_device_private_page(page) ? dummy_chunk_backing(page) : page;
+}
+
+/* Device memory is backed by the system's, so there is no point in more. */
+static bool may_grow(const struct dummy_device *device)
+{
+	return device->total < totalram_pages();
+}
+
+/**
+ * dummy_memory_reserve() - see to it that there is free device memory
+ * @device: the device
+ * @npages: how many pages will be needed
+ * @large: in large pages, if possible
+ *
+ * It is not set aside: somebody else may take it first. To be called with
+ * nothing held, since new struct pages take the memory hotplug lock.
+ */
+int dummy_memory_reserve(struct dummy_device *device, unsigned long npages,
+			 bool large)
+{
+	int ret = 0;
+
+	if (!dummy_is_private() || dummy_chunks_have(device, npages, large))
+		return 0;
+	if (mutex_lock_killable(&device->growth))
+		return -EINTR;
+
+	while (!ret && !dummy_chunks_have(device, npages, large))
+		ret = may_grow(device) ? dummy_chunks_grow(device) : -ENOMEM;
+
+	mutex_unlock(&device->growth);
+	return ret;
+}
+
+static struct page *ordinary_page(gfp_t gfp, unsigned int order)
+{
+	struct folio *folio = folio_alloc(gfp, order);
+
+	if (!folio)
+		return NULL;
+	folio_lock(folio);
+	return folio_page(folio, 0);
+}
+
+/**
+ * dummy_memory_alloc() - a page of device memory
+ * @device: of which device
+ * @order: 0 or DUMMY_PMD_ORDER
+ *
+ * Return: a locked page with one reference, of which dummy_backing() may be
+ * written; NULL when there is none.
+ */
+struct page *dummy_memory_alloc(struct dummy_device *device, unsigned int order)
+{
+	struct page *page;
+
+	if (dummy_is_private())
+		return dummy_chunk_alloc(device, order);
+
+	page = ordinary_page(GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
+			     __GFP_RETRY_MAYFAIL, order);
+	if (!page)
+		return NULL;
+	spin_lock(&device->lock);
+	device->taken += 1UL << order;
+	spin_unlock(&device->lock);
+	return page;
+}
+
+/**
+ * dummy_system_alloc() - a page of system memory for what leaves the device
+ * @vma: where it will be mapped; NULL when that is not known
+ * @addr: the address in it
+ * @order: 0, or DUMMY_PMD_ORDER, for which there is always another way
+ *
+ * Return: a locked page with one reference; NULL when there is none.
+ */
+struct page *dummy_system_alloc(struct vm_area_struct *vma,
+				unsigned long addr, unsigned int order)
+{
+	struct page *page;
+
+	if (order)
+		return ordinary_page(GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
+				     __GFP_NORETRY, order);
+	if (!vma)
+		return ordinary_page(GFP_HIGHUSER_MOVABLE, 0);
+
+	page = alloc_page_vma(GFP_HIGHUSER_MOVABLE, vma, addr);
+	if (page)
+		lock_page(page);
+	return page;
+}
+
+/**
+ * dummy_page_free() - give back a destination that nothing was moved to
+ * @page: as one of the above returned it
+ */
+void dummy_page_free(struct page *page)
+{
+	unlock_page(page);
+	put_page(page);
+}

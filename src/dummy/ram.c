@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Back to system memory when somebody else wants it: a CPU that touches a
+ * device-private page, and the eviction of a chunk.
+ *
+ * Neither knows of open files. The page's pgmap leads to its chunk and so to
+ * its content; the file that brought it here may be closed long ago. Whatever
+ * mirrors the process is told by the notifier, like of any other change.
+ */
+#include <linux/highmem.h>
+#include <linux/memremap.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+
+#include <onewalk/pgmap.h>
+
+#include "dummy.h"
+
+/*
+ * A huge page table entry comes back as it is. One PTE comes back alone, also
+ * out of a large folio, which the kernel then splits.
+ */
+static unsigned int fault_order(const struct vm_fault *vmf)
+{
+	return vmf->pte ? 0 : folio_order(page_folio(vmf->page));
+}
+
+static vm_fault_t bring_back(struct onewalk_migrate *migrate)
+{
+	vm_fault_t ret = 0;
+	int err;
+
+	err = onewalk_migrate_setup(migrate);
+	if (err == -ENOMEM)
+		return VM_FAULT_OOM;
+	if (err == -EINVAL)
+		return VM_FAULT_SIGBUS;
+	/*
+	 * Not collected: the page is on its way already, or somebody looks at
+	 * it. The access is repeated, and faults again if it must.
+	 */
+	if (err || !migrate->cpages)
+		goto out;
+
+	dummy_copy(NULL, migrate, false);
+	if (!(migrate->dst[0] & MIGRATE_PFN_VALID))
+		ret = VM_FAULT_OOM;
+	onewalk_migrate_pages(migrate);
+out:
+	onewalk_migrate_finalize(migrate);
+	return ret;
+}
+
+/**
+ * dummy_migrate_to_ram() - a CPU touches a device-private page
+ * @vmf: the fault
+ *
+ * Runs under the mmap lock and under whatever the faulting task holds, which may
+ * be &dummy_mirror.service. No lock of a mirror is taken here, and no notifier
+ * is named in the migration: to every mirror it is somebody else's, so each
+ * drops its mapping and takes note.
+ */
+vm_fault_t dummy_migrate_to_ram(struct vm_fault *vmf)
+{
+	unsigned int order = fault_order(vmf);
+	unsigned long size = PAGE_SIZE << order;
+	unsigned long start = ALIGN_DOWN(vmf->address, size);
+	struct onewalk_migrate migrate = {
+		.vma = vmf->vma,
+		.start = start,
+		.end = start + size,
+		.pgmap_owner = page_pgmap(vmf->page)->owner,
+		.flags = ONEWALK_MIGRATE_SELECT_DEVICE_PRIVATE,
+		.fault_page = vmf->page,
+	};
+	vm_fault_t ret = VM_FAULT_OOM;
+
+	if (order)
+		migrate.flags |= ONEWALK_MIGRATE_SELECT_COMPOUND;
+	migrate.src = kcalloc(2UL << order, sizeof(*migrate.src), GFP_KERNEL);
+	if (!migrate.src)
+		return ret;
+	migrate.dst = migrate.src + (1UL << order);
+
+	ret = bring_back(&migrate);
+	kfree(migrate.src);
+	return ret;
+}
+
+/* A large page without a large destination stays: nothing splits it here. */
+static struct page *evict_one(struct page *src, unsigned int order)
+{
+	struct page *dst = dummy_system_alloc(NULL, 0, order);
+	unsigned long i;
+
+	for (i = 0; dst && i < 1UL << order; i++)
+		copy_highpage(folio_page(page_folio(dst), i),
+			      dummy_backing(folio_page(page_folio(src), i)));
+	return dst;
+}
+
+/**
+ * dummy_evict() - bring device pages back to system memory, whoever maps them
+ * @src: array of @npages entries
+ * @dst: likewise
+ * @pfn: the first page
+ * @npages: number of pages; single ones, or those of one large page
+ *
+ * A page that is in use by somebody at this moment is left out.
+ */
+void dummy_evict(unsigned long *src, unsigned long *dst, unsigned long pfn,
+		 unsigned long npages)
+{
+	unsigned long i, nr;
+	struct page *page;
+
+	memset(dst, 0, npages * sizeof(*dst));
+	migrate_device_range(src, pfn, npages);
+
+	for (i = 0; i < npages; i += nr) {
+		nr = dummy_step(src[i]);
+		if (!(src[i] & MIGRATE_PFN_MIGRATE))
+			continue;
+		page = evict_one(migrate_pfn_to_page(src[i]),
+				 nr > 1 ? DUMMY_PMD_ORDER : 0);
+		if (!page)
+			continue;
+		dst[i] = onewalk_page_to_migrate(page) |
+			 (src[i] & MIGRATE_PFN_COMPOUND);
+	}
+
+	migrate_device_pages(src, dst, npages);
+	migrate_device_finalize(src, dst, npages);
+}
