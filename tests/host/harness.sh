@@ -29,7 +29,7 @@ test_a_taint_without_a_report_fails_the_run() {
 	expect 121 --no-modules -- 'echo 512 >/proc/sys/kernel/tainted'
 }
 
-test_a_hang_fails_the_run() { expect 122 --no-modules --timeout 40 -- 'sleep 100000'; }
+test_a_hang_fails_the_run() { expect 122 --no-modules --timeout 20 -- 'sleep 100000'; }
 
 test_a_guest_that_says_nothing_fails_the_run() { expect 123 --no-modules -- 'poweroff -f'; }
 

@@ -26,13 +26,16 @@ die() { say "${0##*/}: $*"; exit 125; }
 
 hash_of() { sha256sum | cut -c1-16; }
 
-# need_root WHY ARGS...: continues as root
+# need_root WHY ARGS...: continues as root; the logs stay the user's
 need_root() {
 	local why=$1
 	shift
-	[ "$EUID" = 0 ] && return
-	say "${0##*/} needs root $why"
-	exec sudo env HOME="$HOME" ${XDG_CACHE_HOME:+XDG_CACHE_HOME="$XDG_CACHE_HOME"} "$0" "$@"
+	if [ "$EUID" != 0 ]; then
+		say "${0##*/} needs root $why"
+		exec sudo env HOME="$HOME" XDG_CACHE_HOME="${CACHE%/onewalk}" KERNELS="${KERNELS:-}" TESTS="${TESTS:-}" "$0" "$@"
+	elif [ "${SUDO_UID:-}" ]; then
+		trap 'chown -R "$SUDO_UID:$SUDO_GID" "$TREE/build"' EXIT
+	fi
 }
 
 # need_tool COMMAND PACKAGE: installs what the host lacks
@@ -320,7 +323,8 @@ make_own_kernel() {
 	mkdir "$dir/source"
 	fetch "$suite" "$dir/source" "linux-source-$series"
 	say "  building linux-source-$series with $config (some minutes; log: $dir/log)"
-	in_rootfs "$ROOTFS" "$dir:/out" "$VM:/vm" -- /vm/chroot/kernel "$series" "$config" >"$dir/log" 2>&1 ||
+	in_rootfs "$ROOTFS" "$dir:/out" "$VM:/vm" -- /vm/chroot/kernel "$series" "$config" 2>&1 | tee "$dir/log" |
+		awk '/^  (CC|LD|AS|AR) / && ++n % 400 == 0 { print "  " n " files"; fflush() }' >&2 ||
 		{ tail -30 "$dir/log" >&2; die "the build of linux-source-$series failed"; }
 	rm -r "$dir/source" "$dir/log"
 }
