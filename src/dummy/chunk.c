@@ -299,6 +299,10 @@ static int reserve_addresses(struct dummy_chunk *chunk, unsigned long bytes)
 {
 	struct resource *resource;
 
+	/* Kernels without device-private memory may not export the next call. */
+	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE))
+		return -EOPNOTSUPP;
+
 	resource = request_free_mem_region(&iomem_resource, bytes, "hmm_dmirror");
 	if (!IS_ERR(resource)) {
 		chunk->resource = resource;

@@ -106,7 +106,7 @@ static unsigned long from_hmm(unsigned long hmm)
  * Return: as hmm_range_fault(); the report is in the layout of &enum
  * onewalk_pfn_flags.
  */
-int dummy_classic_fault(const struct onewalk_range *range)
+int dummy_classic_fault(struct onewalk_range *range)
 {
 	unsigned long npages = (range->end - range->start) >> PAGE_SHIFT;
 	struct hmm_range hmm = {

@@ -131,6 +131,17 @@ void dummy_copy(struct dummy_mirror *mirror, struct onewalk_migrate *migrate,
 }
 
 /**
+ * dummy_is_moved() - did this page migrate
+ * @migrate: after onewalk_migrate_pages()
+ * @i: number of the page, or of the first of a large one
+ */
+bool dummy_is_moved(const struct onewalk_migrate *migrate, unsigned long i)
+{
+	return (migrate->src[i] & MIGRATE_PFN_MIGRATE) &&
+	       (migrate->dst[i] & MIGRATE_PFN_VALID);
+}
+
+/**
  * dummy_moved() - how many pages did migrate
  * @migrate: after onewalk_migrate_pages()
  */
@@ -140,8 +151,7 @@ unsigned long dummy_moved(const struct onewalk_migrate *migrate)
 
 	for (i = 0; i < migrate->npages; i += nr) {
 		nr = dummy_step(migrate->dst[i]);
-		if ((migrate->src[i] & MIGRATE_PFN_MIGRATE) &&
-		    (migrate->dst[i] & MIGRATE_PFN_VALID))
+		if (dummy_is_moved(migrate, i))
 			moved += nr;
 	}
 	return moved;

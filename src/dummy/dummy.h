@@ -139,6 +139,7 @@ struct page *dummy_backing(struct page *page);
 /* copy.c */
 void dummy_copy(struct dummy_mirror *mirror, struct onewalk_migrate *migrate,
 		bool to_device);
+bool dummy_is_moved(const struct onewalk_migrate *migrate, unsigned long i);
 unsigned long dummy_moved(const struct onewalk_migrate *migrate);
 unsigned long dummy_step(unsigned long mpfn);
 
@@ -153,10 +154,18 @@ void dummy_mirror_close(struct dummy_mirror *mirror);
 int dummy_map(struct dummy_mirror *mirror, unsigned long addr,
 	      struct page *page, u8 access);
 u8 dummy_access(struct dummy_mirror *mirror, unsigned long addr);
+bool dummy_any_access(struct dummy_mirror *mirror, unsigned long start,
+		      unsigned long end, u8 access);
 struct page *dummy_mapped_page(struct dummy_mirror *mirror, unsigned long addr,
 			       u8 access);
 
 /* fault.c */
+typedef int (*dummy_fault_fn)(struct onewalk_range *range);
+typedef int (*dummy_use_fn)(struct dummy_mirror *mirror,
+			    const struct onewalk_range *range, void *data);
+int dummy_fault_and_use(struct dummy_mirror *mirror,
+			struct onewalk_range *range, dummy_fault_fn fault,
+			dummy_use_fn use, void *data);
 int dummy_fault(struct dummy_mirror *mirror, unsigned long start,
 		unsigned long end, bool write);
 int dummy_fault_unlocked(struct dummy_mirror *mirror, unsigned long start,
@@ -172,6 +181,17 @@ int dummy_read(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd);
 int dummy_read_unlocked(struct dummy_mirror *mirror,
 			struct onewalk_dummy_cmd *cmd);
 int dummy_write(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd);
+
+/* map.c */
+unsigned long dummy_map_migrated(struct dummy_mirror *mirror,
+				 const struct onewalk_migrate *migrate,
+				 unsigned long seq, const unsigned long *pfns);
+
+/* classic.c */
+int dummy_classic_setup(struct onewalk_migrate *migrate);
+void dummy_classic_pages(struct onewalk_migrate *migrate);
+void dummy_classic_finalize(struct onewalk_migrate *migrate);
+int dummy_classic_fault(struct onewalk_range *range);
 
 /* migrate.c */
 int dummy_migrate_range(struct dummy_mirror *mirror,

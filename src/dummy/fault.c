@@ -38,8 +38,9 @@ static u8 pfn_access(unsigned long pfn)
 }
 
 static int map_pfns(struct dummy_mirror *mirror,
-		    const struct onewalk_range *range, bool device_only)
+		    const struct onewalk_range *range, void *data)
 {
+	const bool *device_only = data;
 	unsigned long addr = range->start;
 	const unsigned long *pfn;
 	struct page *page;
@@ -49,7 +50,7 @@ static int map_pfns(struct dummy_mirror *mirror,
 		if (!pfn_access(*pfn))
 			continue;
 		page = onewalk_pfn_to_page(*pfn);
-		if (device_only && !is_device_private_page(page))
+		if (*device_only && !is_device_private_page(page))
 			continue;
 		ret = dummy_map(mirror, addr, page, pfn_access(*pfn));
 		if (ret)
@@ -58,20 +59,22 @@ static int map_pfns(struct dummy_mirror *mirror,
 	return 0;
 }
 
-/* What was reported becomes the device's, if it is still true. */
-static int commit(struct dummy_mirror *mirror, const struct onewalk_range *range,
-		  bool device_only)
+/* What was reported is used while it is known to be true. */
+static int use_report(struct dummy_mirror *mirror,
+		      const struct onewalk_range *range, dummy_use_fn use,
+		      void *data)
 {
 	int ret = -EBUSY;
 
 	mutex_lock(&mirror->lock);
 	if (!mmu_interval_read_retry(range->notifier, range->notifier_seq))
-		ret = map_pfns(mirror, range, device_only);
+		ret = use(mirror, range, data);
 	mutex_unlock(&mirror->lock);
 	return ret;
 }
 
-static int fault_once(struct dummy_mirror *mirror, struct onewalk_range *range)
+static int fault_once(struct dummy_mirror *mirror, struct onewalk_range *range,
+		      dummy_fault_fn fault)
 {
 	struct mm_struct *mm = mirror->notifier.mm;
 	int ret;
@@ -80,14 +83,24 @@ static int fault_once(struct dummy_mirror *mirror, struct onewalk_range *range)
 	ret = mmap_read_lock_killable(mm);
 	if (ret)
 		return ret;
-	ret = onewalk_range_fault(range);
+	ret = fault(range);
 	mmap_read_unlock(mm);
 	return ret;
 }
 
-/* Under &dummy_mirror.service, so that no migration of ours comes between. */
-static int fault_and_map(struct dummy_mirror *mirror,
-			 struct onewalk_range *range, bool device_only)
+/**
+ * dummy_fault_and_use() - fault, report and do something with the report
+ * @mirror: the mirror
+ * @range: what to ask for; without migration
+ * @fault: onewalk_range_fault() or the kernel's
+ * @use: what to do, under &dummy_mirror.lock, while the report is true
+ * @data: for @use
+ *
+ * Under &dummy_mirror.service, so that no migration of ours comes between.
+ */
+int dummy_fault_and_use(struct dummy_mirror *mirror,
+			struct onewalk_range *range, dummy_fault_fn fault,
+			dummy_use_fn use, void *data)
 {
 	unsigned long deadline = jiffies + DUMMY_PATIENCE;
 	int ret;
@@ -96,12 +109,19 @@ static int fault_and_map(struct dummy_mirror *mirror,
 	if (ret)
 		return ret;
 	do {
-		ret = fault_once(mirror, range);
+		ret = fault_once(mirror, range, fault);
 		if (!ret)
-			ret = commit(mirror, range, device_only);
+			ret = use_report(mirror, range, use, data);
 	} while (ret == -EBUSY && !dummy_expired(deadline, &ret));
 	up_read(&mirror->service);
 	return ret;
+}
+
+static int fault_and_map(struct dummy_mirror *mirror,
+			 struct onewalk_range *range, bool device_only)
+{
+	return dummy_fault_and_use(mirror, range, onewalk_range_fault, map_pfns,
+				   &device_only);
 }
 
 static void init_range(struct onewalk_range *range, struct dummy_mirror *mirror,

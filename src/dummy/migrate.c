@@ -6,20 +6,8 @@
  * The range is taken VMA by VMA. For each, a method prepares the pages under the
  * mmap lock; what follows is the same for all: copy, move, map into the device
  * what came along, finalize.
- *
- * Why mapping is safe: the entry is made under &dummy_mirror.lock and after
- * mmu_interval_read_retry(). A page that moved is locked until finalize, so that
- * neither a CPU fault nor an eviction can take it away before; afterwards both
- * announce it to our notifier, which removes the entry. madvise(MADV_DONTNEED)
- * in another thread needs no folio lock and may zap our migration entry, or the
- * fresh mapping of what was a hole, at any time. It announces that too. Before
- * our look at the sequence, nothing is mapped, and the device faults again;
- * after it, the notifier removes the entry before the page is freed. munmap(),
- * mremap() and fork() wait for the mmap lock. A second open of the device has a
- * notifier of its own, to which all of this is somebody else's doing.
  */
 #include <linux/jiffies.h>
-#include <linux/memremap.h>
 #include <linux/minmax.h>
 #include <linux/nodemask.h>
 #include <linux/slab.h>
@@ -189,96 +177,6 @@ static const struct method *method_of(const struct job *job)
 	return &methods[job->arg->method];
 }
 
-static u8 moved_access(const struct piece *piece, unsigned long i)
-{
-	unsigned long src = piece->migrate.src[i];
-	u8 access = ONEWALK_DUMMY_MAPPED_READ | ONEWALK_DUMMY_MAPPED_DEVICE;
-	bool write = src & MIGRATE_PFN_WRITE;
-
-	/* What fills a hole is mapped with all that the VMA allows. */
-	if (!(src & MIGRATE_PFN_VALID))
-		write = piece->migrate.vma->vm_flags & VM_WRITE;
-	return write ? access | ONEWALK_DUMMY_MAPPED_WRITE : access;
-}
-
-static int map_moved(struct piece *piece, unsigned long i)
-{
-	const struct onewalk_migrate *migrate = &piece->migrate;
-	struct folio *folio = page_folio(migrate_pfn_to_page(migrate->dst[i]));
-	unsigned long j;
-	int ret = 0;
-
-	for (j = 0; j < dummy_step(migrate->dst[i]) && !ret; j++)
-		ret = dummy_map(piece->job->mirror,
-				migrate->start + ((i + j) << PAGE_SHIFT),
-				folio_page(folio, j), moved_access(piece, i));
-	return ret;
-}
-
-/*
- * A page that stays, and that the report has, is mapped where it is. It may be
- * one that was prepared and is about to be given back: that brings back the
- * mapping that was reported, or if anything happens to it, announces that.
- */
-static int map_in_place(struct piece *piece, unsigned long i)
-{
-	unsigned long pfn;
-	u8 access = ONEWALK_DUMMY_MAPPED_READ;
-
-	if (!piece->range.hmm_pfns)
-		return -ENOENT;
-	pfn = piece->range.hmm_pfns[i];
-	if (!(pfn & ONEWALK_PFN_VALID))
-		return -ENOENT;
-	if (pfn & ONEWALK_PFN_WRITE)
-		access |= ONEWALK_DUMMY_MAPPED_WRITE;
-	return dummy_map(piece->job->mirror,
-			 piece->migrate.start + (i << PAGE_SHIFT),
-			 onewalk_pfn_to_page(pfn), access);
-}
-
-static bool moved(const struct onewalk_migrate *migrate, unsigned long i)
-{
-	return (migrate->src[i] & MIGRATE_PFN_MIGRATE) &&
-	       (migrate->dst[i] & MIGRATE_PFN_VALID);
-}
-
-static unsigned long map_all(struct piece *piece)
-{
-	const struct onewalk_migrate *migrate = &piece->migrate;
-	unsigned long i, nr, mapped = 0;
-	int ret;
-
-	for (i = 0; i < migrate->npages; i += nr) {
-		nr = 1;
-		if (moved(migrate, i)) {
-			nr = dummy_step(migrate->dst[i]);
-			ret = map_moved(piece, i);
-		} else {
-			ret = map_in_place(piece, i);
-		}
-		if (!ret)
-			mapped += nr;
-	}
-	return mapped;
-}
-
-static unsigned long map_result(struct piece *piece)
-{
-	struct dummy_mirror *mirror = piece->job->mirror;
-	unsigned long mapped = 0;
-
-	if (!piece->job->to_device)
-		return 0;
-
-	mutex_lock(&mirror->lock);
-	if (!mmu_interval_read_retry(&mirror->notifier,
-				     piece->range.notifier_seq))
-		mapped = map_all(piece);
-	mutex_unlock(&mirror->lock);
-	return mapped;
-}
-
 static void complete_piece(struct piece *piece)
 {
 	struct job *job = piece->job;
@@ -289,10 +187,12 @@ static void complete_piece(struct piece *piece)
 	if (copy)
 		dummy_copy(job->mirror, migrate, job->to_device);
 	method_of(job)->pages(migrate);
-	if (copy) {
+	if (copy)
 		job->arg->moved += dummy_moved(migrate);
-		job->arg->mapped += map_result(piece);
-	}
+	if (copy && job->to_device)
+		job->arg->mapped += dummy_map_migrated(job->mirror, migrate,
+						       piece->range.notifier_seq,
+						       piece->range.hmm_pfns);
 	method_of(job)->finalize(migrate);
 }
 

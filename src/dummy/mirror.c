@@ -79,6 +79,28 @@ u8 dummy_access(struct dummy_mirror *mirror, unsigned long addr)
 }
 
 /**
+ * dummy_any_access() - may the device do something anywhere in a range
+ * @mirror: the mirror
+ * @start: first user address
+ * @end: first address behind
+ * @access: ONEWALK_DUMMY_MAPPED_* that is looked for
+ */
+bool dummy_any_access(struct dummy_mirror *mirror, unsigned long start,
+		      unsigned long end, u8 access)
+{
+	unsigned long index;
+	void *entry;
+
+	lockdep_assert_held(&mirror->lock);
+
+	xa_for_each_range(&mirror->table, index, entry, start >> PAGE_SHIFT,
+			  (end - 1) >> PAGE_SHIFT)
+		if (entry_access(entry) & access)
+			return true;
+	return false;
+}
+
+/**
  * dummy_mapped_page() - the content that the device sees at an address
  * @mirror: the mirror
  * @addr: user address

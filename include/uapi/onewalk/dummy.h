@@ -3,7 +3,16 @@
  * The ioctls of onewalk_dummy, the device that onewalk is tested with.
  *
  * The device nodes are /dev/hmm_dmirror0 and /dev/hmm_dmirror1. Opening one
- * mirrors the address space of the opening process.
+ * mirrors the address space of the opening process, whoever uses the file then.
+ *
+ * Errors that every ioctl can give: EINVAL for an address that is not page
+ * aligned, no pages, a range that wraps, an unknown flag; ENOMEM for a range
+ * that needs a table and has more pages than the system has memory; EFAULT for
+ * a bad pointer, and where nothing is mapped or may be accessed; EPERM for write
+ * where that is not allowed; EBUSY when the process's memory kept changing for
+ * a second; EINTR when the task is to die; ESRCH when the mirrored process is
+ * gone; ENOTTY for an unknown number. READ, WRITE, PIN, ... stop there; what was
+ * done before stays done, except that PIN pins all or nothing.
  */
 #ifndef _UAPI_ONEWALK_DUMMY_H
 #define _UAPI_ONEWALK_DUMMY_H
@@ -36,16 +45,25 @@ struct onewalk_dummy_cmd {
 /* The device reads, or writes, through its own page table. */
 #define ONEWALK_DUMMY_READ		_IOWR('H', 0x00, struct onewalk_dummy_cmd)
 #define ONEWALK_DUMMY_WRITE		_IOWR('H', 0x01, struct onewalk_dummy_cmd)
-/* Without faulting; TO_DEV also reads back what the device then maps. */
+/*
+ * Without faulting. A page that could not move for a reason that passes is tried
+ * again for a second. TO_DEV fills holes, and also reads back what the device
+ * then maps: -ENOENT when some page is not there in the end, the rest is.
+ * -EINVAL where there is no VMA, or an unreadable or special one.
+ */
 #define ONEWALK_DUMMY_MIGRATE_TO_DEV	_IOWR('H', 0x02, struct onewalk_dummy_cmd)
 #define ONEWALK_DUMMY_MIGRATE_TO_SYS	_IOWR('H', 0x03, struct onewalk_dummy_cmd)
 /* What the CPU's page table holds: one ONEWALK_DUMMY_PROT_* byte a page. */
 #define ONEWALK_DUMMY_SNAPSHOT		_IOWR('H', 0x04, struct onewalk_dummy_cmd)
-/* Atomic access by the device, and whether that ended: -EPERM if it did not. */
+/*
+ * Atomic access by the device, and whether that ended: -EPERM if it did not.
+ * EXCLUSIVE is -EOPNOTSUPP on a kernel without CONFIG_DEVICE_PRIVATE.
+ */
 #define ONEWALK_DUMMY_EXCLUSIVE		_IOWR('H', 0x05, struct onewalk_dummy_cmd)
 #define ONEWALK_DUMMY_CHECK_EXCLUSIVE	_IOWR('H', 0x06, struct onewalk_dummy_cmd)
 /* Hot-unplug all of the device's memory; what is in use is evicted first. */
 #define ONEWALK_DUMMY_RELEASE		_IOWR('H', 0x07, struct onewalk_dummy_cmd)
+/* Takes its flags from npages, and no address. */
 #define ONEWALK_DUMMY_FLAGS		_IOWR('H', 0x08, struct onewalk_dummy_cmd)
 /* READ with the mmap lock dropped while faulting. */
 #define ONEWALK_DUMMY_READ_UNLOCKED	_IOWR('H', 0x09, struct onewalk_dummy_cmd)
@@ -92,6 +110,7 @@ enum onewalk_dummy_method {
 #define ONEWALK_DUMMY_MIGRATE_UNLOCKED	(1U << 3) /* onewalk_range_fault_unlocked() */
 #define ONEWALK_DUMMY_MIGRATE_SKIP_NODE	(1U << 4) /* not what is on node @nid */
 #define ONEWALK_DUMMY_MIGRATE_NO_COPY	(1U << 5) /* prepare, then give all back */
+#define ONEWALK_DUMMY_MIGRATE_COMPOUND	(1U << 6) /* large folios whole, if the kernel can */
 
 /**
  * struct onewalk_dummy_migrate - fault in and migrate a range
@@ -99,16 +118,24 @@ enum onewalk_dummy_method {
  * @npages: in: number of pages
  * @status: in: 0, or the user address of one byte for each page, which gets the
  *	page's &enum onewalk_status. Methods of the kernel alone do not fill it.
+ *	Filled after an error too, as is the rest of this structure.
  * @pfns: in: 0, or the user address of one __u64 for each page: in its request
  *	flags, out its &enum onewalk_pfn_flags, the pfn itself masked out. RANGE
  *	only. With it the requests come from here; FAULT and WRITE do not count.
+ *	After an error each entry has its request again, or the result of what
+ *	was done before the error.
  * @method: in: &enum onewalk_dummy_method
  * @flags: in: ONEWALK_DUMMY_MIGRATE_*
+ *	UNLOCKED goes with RANGE only, SKIP_NODE and COMPOUND with RANGE and
+ *	SETUP
  * @nid: in: node number for SKIP_NODE
  * @retries: out: how often the call returned -EBUSY and was repeated
  * @moved: out: number of pages that migrated
  * @collected: out: number of pages that were prepared (&onewalk_migrate.cpages)
- * @mapped: out: number of pages that the device maps now, as a result
+ * @mapped: out: number of pages that the device maps now, as a result: those
+ *	that moved, and with a method that reports (all but SETUP and
+ *	KERNEL_MIGRATE) also those that it found and that stayed. None of a VMA
+ *	in which anything else changed meanwhile: the device faults again.
  */
 struct onewalk_dummy_migrate {
 	__u64	addr;
@@ -124,7 +151,10 @@ struct onewalk_dummy_migrate {
 	__u64	mapped;
 };
 
-/* All of the range at once, not in pieces: one call of ours per VMA. */
+/*
+ * All of the range at once, not in pieces: one call of ours per VMA. -EFAULT
+ * where there is none. Pages that stay are not tried again.
+ */
 #define ONEWALK_DUMMY_MIGRATE		_IOWR('H', 0x40, struct onewalk_dummy_migrate)
 
 /**
@@ -136,8 +166,8 @@ struct onewalk_dummy_migrate {
  * @default_flags: in: &onewalk_range.default_flags
  * @pfn_flags_mask: in: &onewalk_range.pfn_flags_mask
  * @kernel: in: not 0: the kernel's hmm_range_fault() instead, its answer put
- *	into our layout
- * @unlocked: in: not 0: onewalk_range_fault_unlocked()
+ *	into our layout; it is not given the flags that are only carried along
+ * @unlocked: in: not 0: onewalk_range_fault_unlocked(); not together with @kernel
  */
 struct onewalk_dummy_report {
 	__u64	addr;
@@ -248,7 +278,8 @@ enum onewalk_dummy_function {
  * @npages: out: &onewalk_migrate.npages after onewalk_migrate_range_setup()
  *
  * The arrays are as long as the range, or as 512 pages where the range makes no
- * sense. Everything prepared is given back before the ioctl returns.
+ * sense; a range of more pages than the system has is refused with ENOMEM.
+ * Everything prepared is given back before the ioctl returns.
  */
 struct onewalk_dummy_call {
 	__u64	start;
