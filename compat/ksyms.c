@@ -10,8 +10,6 @@
  * A function that is missing, or whose prototype is not what we think, is named
  * in the log, and nothing is ever called.
  */
-#include <linux/bpf.h>
-#include <linux/btf.h>
 #include <linux/kallsyms.h>
 #include <linux/kprobes.h>
 #include <linux/module.h>
@@ -19,11 +17,7 @@
 
 #include "ksyms.h"
 
-/* What finding and checking the others takes. */
 DEFINE_STATIC_CALL_NULL(ksym_kallsyms_lookup_name, kallsyms_lookup_name);
-DEFINE_STATIC_CALL_NULL(ksym_bpf_get_btf_vmlinux, bpf_get_btf_vmlinux);
-DEFINE_STATIC_CALL_NULL(ksym_btf_find_by_name_kind, btf_find_by_name_kind);
-DEFINE_STATIC_CALL_NULL(ksym_btf_name_by_offset, btf_name_by_offset);
 
 /* A type alone: the widest that folio_isolate_lru() returned over time. */
 int onewalk_isolate_lru(struct folio *folio);
@@ -58,10 +52,13 @@ void lru_add_drain_all(void)
 }
 
 /*
+ * onewalk_ksym_lookup() - the address of a kernel function, or 0
+ * @name: its name, which the log is told when it is missing
+ *
  * kallsyms_lookup_name() also looks into modules, ours among them, where a
  * function of the same name would be found and call itself.
  */
-static unsigned long lookup(const char *name)
+unsigned long onewalk_ksym_lookup(const char *name)
 {
 	unsigned long addr = static_call(ksym_kallsyms_lookup_name)(name);
 
@@ -91,101 +88,12 @@ static int find_lookup(void)
 
 	static_call_update(ksym_kallsyms_lookup_name,
 			   (typeof(kallsyms_lookup_name) *)addr);
-	addr = lookup("kallsyms_lookup_name");
+	addr = onewalk_ksym_lookup("kallsyms_lookup_name");
 	if (!addr)
 		return -ENOENT;
 	static_call_update(ksym_kallsyms_lookup_name,
 			   (typeof(kallsyms_lookup_name) *)addr);
 	return 0;
-}
-
-static const char *btf_name(const struct btf *btf, const struct btf_type *type)
-{
-	return static_call(ksym_btf_name_by_offset)(btf, type->name_off) ?: "?";
-}
-
-/* Append the C spelling of a type, as far as arguments of ours go. */
-static size_t spell(const struct btf *btf, u32 id, char *buf, size_t size)
-{
-	const struct btf_type *type = btf_type_by_id(btf, id);
-	size_t n;
-
-	while (id && type && (BTF_INFO_KIND(type->info) == BTF_KIND_CONST ||
-			      BTF_INFO_KIND(type->info) == BTF_KIND_VOLATILE)) {
-		id = type->type;
-		type = btf_type_by_id(btf, id);
-	}
-	if (!id || !type)
-		return scnprintf(buf, size, "void");
-
-	switch (BTF_INFO_KIND(type->info)) {
-	case BTF_KIND_PTR:
-		n = spell(btf, type->type, buf, size);
-		return n + scnprintf(buf + n, size - n, "*");
-	case BTF_KIND_STRUCT:
-		return scnprintf(buf, size, "struct %s", btf_name(btf, type));
-	case BTF_KIND_ENUM:
-		return scnprintf(buf, size, "int");
-	default:
-		return scnprintf(buf, size, "%s", btf_name(btf, type));
-	}
-}
-
-static int spell_function(const struct btf *btf, const char *name, char *buf,
-			  size_t size)
-{
-	const struct btf_param *param;
-	const struct btf_type *type;
-	unsigned int i;
-	size_t n;
-	s32 id;
-
-	id = static_call(ksym_btf_find_by_name_kind)(btf, name, BTF_KIND_FUNC);
-	if (id < 0)
-		return id;
-	type = btf_type_by_id(btf, id);
-	type = btf_type_by_id(btf, type->type);
-
-	n = spell(btf, type->type, buf, size);
-	n += scnprintf(buf + n, size - n, "(");
-	param = (const struct btf_param *)(type + 1);
-	for (i = 0; i < BTF_INFO_VLEN(type->info); i++) {
-		if (i)
-			n += scnprintf(buf + n, size - n, ",");
-		n += spell(btf, param[i].type, buf + n, size - n);
-	}
-	scnprintf(buf + n, size - n, ")");
-	return 0;
-}
-
-/*
- * Return: which of the prototypes, separated by bars, the function has, counted
- * from 0; negative when none of them.
- */
-static int check_prototype(const struct btf *btf, const char *name,
-			   const char *protos)
-{
-	char found[128];
-	size_t len;
-	int which;
-	int ret;
-
-	ret = spell_function(btf, name, found, sizeof(found));
-	if (ret) {
-		pr_err("BTF does not know %s(): %d\n", name, ret);
-		return ret;
-	}
-
-	for (which = 0; ; which++) {
-		len = strcspn(protos, "|");
-		if (strlen(found) == len && !memcmp(found, protos, len))
-			return which;
-		if (!protos[len])
-			break;
-		protos += len + 1;
-	}
-	pr_err("%s() is %s here: not known\n", name, found);
-	return -EPROTO;
 }
 
 static const struct ksym {
@@ -198,19 +106,13 @@ static const struct ksym {
 
 static int check_prototypes(void)
 {
-	struct btf *btf = static_call(ksym_bpf_get_btf_vmlinux)();
 	unsigned int i;
 	int which;
-
-	if (IS_ERR_OR_NULL(btf)) {
-		pr_err("this kernel has no BTF to check prototypes with\n");
-		return -ENOENT;
-	}
 
 	for (i = 0; i < ARRAY_SIZE(ksyms); i++) {
 		if (!ksyms[i].protos)
 			continue;
-		which = check_prototype(btf, ksyms[i].name, ksyms[i].protos);
+		which = onewalk_btf_check(ksyms[i].name, ksyms[i].protos);
 		if (which < 0)
 			return which;
 		if (!strcmp(ksyms[i].name, "folio_isolate_lru"))
@@ -251,21 +153,18 @@ int onewalk_ksyms_init(void)
 {
 	unsigned int missing = 0;
 	unsigned long addr;
-	int ret = find_lookup();
+	int ret = find_lookup() ?: onewalk_btf_init();
 
 	if (ret)
 		return ret;
 
 	/* The names may be macros: no second level of them here. */
 #define RESOLVE(name, as, user, protos)					\
-	addr = lookup(#name);						\
+	addr = onewalk_ksym_lookup(#name);						\
 	if (!addr)							\
 		missing++;						\
 	else								\
 		static_call_update(ksym_##name, (typeof(as) *)addr);
-	RESOLVE(bpf_get_btf_vmlinux, bpf_get_btf_vmlinux, "ksyms.c", NULL)
-	RESOLVE(btf_find_by_name_kind, btf_find_by_name_kind, "ksyms.c", NULL)
-	RESOLVE(btf_name_by_offset, btf_name_by_offset, "ksyms.c", NULL)
 	ONEWALK_KSYMS(RESOLVE)
 	if (missing)
 		return -ENOENT;

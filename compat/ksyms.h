@@ -10,6 +10,9 @@
 #ifndef _ONEWALK_KSYMS_H
 #define _ONEWALK_KSYMS_H
 
+#include <linux/errno.h>
+#include <linux/printk.h>
+
 #define ONEWALK_KSYMS(X)						\
 	X(folio_isolate_lru, onewalk_isolate_lru, "unmap.c",		\
 	  "bool(struct folio*)|int(struct folio*)")			\
@@ -19,5 +22,22 @@
 	X(lru_add_drain_all, lru_add_drain_all, "fault.c", NULL)
 
 int onewalk_ksyms_init(void);
+unsigned long onewalk_ksym_lookup(const char *name);
+
+#ifdef CONFIG_DEBUG_INFO_BTF
+int onewalk_btf_init(void);
+int onewalk_btf_check(const char *name, const char *protos);
+#else
+static inline int onewalk_btf_init(void)
+{
+	pr_err("this kernel has no BTF (CONFIG_DEBUG_INFO_BTF) to check prototypes with\n");
+	return -ENOENT;
+}
+
+static inline int onewalk_btf_check(const char *name, const char *protos)
+{
+	return -ENOENT;
+}
+#endif
 
 #endif /* _ONEWALK_KSYMS_H */
