@@ -79,14 +79,16 @@ static void check_before(const struct run *run)
 
 static void move(struct run *run, enum onewalk_dummy_method method)
 {
+	bool ours = method == ONEWALK_DUMMY_RANGE;
 	int ret, error;
 
 	run->call = (struct onewalk_dummy_migrate){
 		.addr = (uintptr_t)address(0),
 		.npages = NPAGES,
-		.status = method == ONEWALK_DUMMY_RANGE ? (uintptr_t)run->status : 0,
+		.status = ours ? (uintptr_t)run->status : 0,
 		.method = method,
-		.flags = ONEWALK_DUMMY_MIGRATE_FAULT,
+		.flags = ONEWALK_DUMMY_MIGRATE_FAULT |
+			 (ours ? ONEWALK_DUMMY_MIGRATE_COMPOUND : 0),
 	};
 	memset(run->status, 0xff, sizeof(run->status));
 	start_counting();
@@ -121,7 +123,7 @@ static void check_after(const struct run *run)
 
 	for (page = 0; page < NPAGES; page++) {
 		__u8 status = run->status[page];
-		bool holds = run->after.state[page] == DEVICE ?
+		bool holds = is_moved(&run->after, page) ?
 			     status == ONEWALK_STATUS_MIGRATING :
 			     reason_holds(run, page, status);
 
@@ -134,7 +136,7 @@ static void check_after(const struct run *run)
 	}
 	if (wrong > 1)
 		mismatch("%u pages are not where their status says", wrong);
-	if (run->call.moved != count_state(&run->after, DEVICE))
+	if (run->call.moved != count_moved(&run->after))
 		mismatch("%llu pages moved, says the module", run->call.moved);
 }
 
@@ -147,7 +149,7 @@ static void check_moved(const struct run *run, const char *method)
 		if (planned(page) == PINNED ||
 		    (in_file(page) && planned(page) != WRITTEN))
 			continue;
-		left += run->after.state[page] != DEVICE;
+		left += !is_moved(&run->after, page);
 	}
 	if (left)
 		mismatch("%s left %u pages behind", method, left);
@@ -156,7 +158,7 @@ static void check_moved(const struct run *run, const char *method)
 static void check_memory_in_use(const struct run *run)
 {
 	unsigned long long used = run->info.pages_total - run->info.pages_free;
-	unsigned int shown = count_state(&run->after, DEVICE);
+	unsigned int shown = count_moved(&run->after);
 
 	if (run->info.pages_total && used != shown)
 		mismatch("the device has %llu pages in use, the map shows %u",
@@ -245,7 +247,7 @@ static void print_fate(const struct run *run, char state, const char *name)
 		if (run->before.state[page] != state)
 			continue;
 		pages++;
-		if (run->after.state[page] == DEVICE)
+		if (is_moved(&run->after, page))
 			moved++;
 		else
 			stayed[run->status[page]]++;
@@ -268,7 +270,7 @@ static void print_fate(const struct run *run, char state, const char *name)
 
 static void print_fates(const struct run *run)
 {
-	unsigned int page, i, moved = count_state(&run->after, DEVICE), mapped = 0;
+	unsigned int i, moved = count_moved(&run->after);
 
 	printf("\n    %-18s %7s %8s %8s  %s\n", "before", "pages", "moved", "stayed",
 	       "and why, by onewalk's status");
@@ -276,24 +278,23 @@ static void print_fates(const struct run *run)
 		print_fate(run, states[i].letter, states[i].name);
 	printf("    %-18s %7d %8u %8u\n", "together", NPAGES, moved, NPAGES - moved);
 
-	for (page = 0; page < NPAGES; page++)
-		mapped += run->after.state[page] != DEVICE && run->after.device[page];
-	printf("  Files never migrate, pinned pages must not. %u of the %u that stayed are\n"
-	       "  in the device's page table all the same, where they are.\n",
-	       mapped, NPAGES - moved);
+	printf("  Files never migrate, pinned pages must not; the device uses them where they\n"
+	       "  are. Its page table now has %u of the %u pages.\n",
+	       count_mapped(&run->after), NPAGES);
 }
 
 static void print_counts(const char *method, const struct run *run)
 {
-	printf("  %-34s %7u %8u %8u %8u\n", method, run->count[SCANS],
+	printf("  %-26s %8u %8u %8u %8u %8u\n", method, run->count[SCANS],
 	       run->count[WALKS] + run->count[VMA_WALKS], run->count[FAULTS],
-	       count_state(&run->after, DEVICE));
+	       count_moved(&run->after), count_mapped(&run->after));
 }
 
 static void print_table_head(void)
 {
 	printf("\nThe kernel's function tracer counted, the range being prepared anew each time:\n"
-	       "%36s %7s %8s %8s %8s\n", "", "scans*", "walks*", "faults*", "moved");
+	       "%28s %8s %8s %8s %8s %8s\n", "", "scans*", "walks*", "faults*",
+	       "moved", "mapped");
 }
 
 static void print_table_foot(void)
@@ -325,7 +326,7 @@ static void print_proof(const struct run *run)
 	       NPAGES, run->device_faults);
 	if (run->info.pages_total)
 		printf("device pages in use went from %u to %llu. ",
-		       count_state(&run->after, DEVICE),
+		       count_moved(&run->after),
 		       run->info.pages_total - run->info.pages_free);
 	printf("The forked child read its own.\n");
 }

@@ -35,6 +35,7 @@
 #define HUGE		'H'
 #define PINNED		'P'
 #define DEVICE		'D'
+#define UNMAPPED	'd'
 #define MIXED		'+'
 #define STRANGE		'?'
 
@@ -44,7 +45,7 @@ struct state {
 	const char	*name;
 };
 
-#define NR_STATES	11
+#define NR_STATES	12
 
 extern const struct state states[NR_STATES];
 
@@ -96,7 +97,9 @@ void finish(struct run *run);
 void open_maps(bool coloured);
 bool is_in_memory(unsigned int page);
 void read_map(const struct run *run, struct map *map);
-unsigned int count_state(const struct map *map, char state);
+bool is_moved(const struct map *map, unsigned int page);
+unsigned int count_moved(const struct map *map);
+unsigned int count_mapped(const struct map *map);
 void print_maps(const struct run *run);
 void print_coloured(char state, const char *text, int length);
 

@@ -31,6 +31,7 @@ const struct state states[NR_STATES] = {
 	{ HUGE,		"92",	"huge" },
 	{ PINNED,	"31",	"pinned" },
 	{ DEVICE,	"1;37;44", "in device memory" },
+	{ UNMAPPED,	"37;44", "not mapped by it" },
 	{ MIXED,	"37",	"several of these" },
 	{ STRANGE,	"1;31",	"none of these" },
 };
@@ -66,18 +67,25 @@ bool is_in_memory(unsigned int page)
 	return entry_of(page) & PM_PRESENT;
 }
 
-static bool in_device(const struct run *run, const struct map *map,
-		      unsigned int page)
+/* In private memory: not in memory, and not in the one swap area either. */
+static char state_of_special(const struct map *map, unsigned int page)
 {
-	__u64 entry = map->entry[page];
+	if (map->device[page] & ONEWALK_DUMMY_MAPPED_DEVICE)
+		return DEVICE;
+	return map->device[page] ? STRANGE : UNMAPPED;
+}
 
-	if (!(map->device[page] & ONEWALK_DUMMY_MAPPED_DEVICE))
-		return false;
-	if (run->info.memory == ONEWALK_DUMMY_MEMORY_SYSTEM)
-		return (entry & PM_PRESENT) &&
-		       (entry ^ run->before.entry[page]) & (PM_PRESENT | PM_FRAME);
-	/* not in memory, and not in the one swap area either */
-	return (entry & PM_SWAP) && (entry & PM_SWAP_TYPE);
+/* Where device memory is ordinary pages: another page than before. */
+static char state_of_mapped(const struct run *run, const struct map *map,
+			    unsigned int page)
+{
+	__u64 now = map->entry[page], before = run->before.entry[page];
+
+	if (run->info.memory != ONEWALK_DUMMY_MEMORY_SYSTEM)
+		return STRANGE;
+	if (!(now & PM_PRESENT) || !((now ^ before) & (PM_PRESENT | PM_FRAME)))
+		return STRANGE;
+	return DEVICE;
 }
 
 static char state_of_present(const struct run *run, const struct map *map,
@@ -105,13 +113,13 @@ static char state_of(const struct run *run, const struct map *map,
 {
 	__u64 entry = map->entry[page];
 
-	if (in_device(run, map, page))
-		return DEVICE;
+	if ((entry & PM_SWAP) && (entry & PM_SWAP_TYPE))
+		return state_of_special(map, page);
+	if (map->device[page] & ONEWALK_DUMMY_MAPPED_DEVICE)
+		return state_of_mapped(run, map, page);
 	if (entry & PM_PRESENT)
 		return state_of_present(run, map, page);
-	if (!(entry & PM_SWAP))
-		return HOLE;
-	return entry & PM_SWAP_TYPE ? STRANGE : SWAPPED;
+	return entry & PM_SWAP ? SWAPPED : HOLE;
 }
 
 void read_map(const struct run *run, struct map *map)
@@ -131,12 +139,27 @@ void read_map(const struct run *run, struct map *map)
 	}
 }
 
-unsigned int count_state(const struct map *map, char state)
+bool is_moved(const struct map *map, unsigned int page)
+{
+	return map->state[page] == DEVICE || map->state[page] == UNMAPPED;
+}
+
+unsigned int count_moved(const struct map *map)
 {
 	unsigned int page, n = 0;
 
 	for (page = 0; page < NPAGES; page++)
-		n += map->state[page] == state;
+		n += is_moved(map, page);
+	return n;
+}
+
+/* How many pages the device can get at, wherever they are. */
+unsigned int count_mapped(const struct map *map)
+{
+	unsigned int page, n = 0;
+
+	for (page = 0; page < NPAGES; page++)
+		n += !!map->device[page];
 	return n;
 }
 
@@ -198,6 +221,8 @@ void print_maps(const struct run *run)
 	}
 	printf("       ");
 	print_coloured(DEVICE, (char []){ DEVICE }, 1);
-	printf(" in device memory; %c one block, several states; the rest: below\n",
-	       MIXED);
+	printf(" in device memory");
+	if (count_mapped(&run->after) < NPAGES)
+		printf(", %c not mapped by it", UNMAPPED);
+	printf("; %c a block of several; the rest: below\n", MIXED);
 }
