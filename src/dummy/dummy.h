@@ -163,6 +163,8 @@ struct page *dummy_mapped_page(struct dummy_mirror *mirror, unsigned long addr,
 typedef int (*dummy_fault_fn)(struct onewalk_range *range);
 typedef int (*dummy_use_fn)(struct dummy_mirror *mirror,
 			    const struct onewalk_range *range, void *data);
+int dummy_fault_once(struct dummy_mirror *mirror, struct onewalk_range *range,
+		     dummy_fault_fn fault);
 int dummy_fault_and_use(struct dummy_mirror *mirror,
 			struct onewalk_range *range, dummy_fault_fn fault,
 			dummy_use_fn use, void *data);

@@ -34,8 +34,7 @@ static int map_exclusive(struct dummy_mirror *mirror, unsigned long addr,
 /*
  * A CPU that touches the page has to wait for the folio lock, so the device's
  * entry is there before the exclusive one can go; but MADV_DONTNEED in another
- * thread does not wait, hence the sequence number. Faulting the page in moves
- * that number, so the first attempt at a page may be in vain.
+ * thread does not wait, hence the sequence number.
  */
 static int try_exclusive(struct dummy_mirror *mirror, unsigned long addr)
 {
@@ -62,15 +61,39 @@ static int try_exclusive(struct dummy_mirror *mirror, unsigned long addr)
 	return ret;
 }
 
+/* Make the page present and writable. */
+static int make_ordinary(struct dummy_mirror *mirror, unsigned long addr)
+{
+	unsigned long pfn = 0;
+	struct onewalk_range range = {
+		.notifier = &mirror->notifier,
+		.start = addr,
+		.end = addr + PAGE_SIZE,
+		.hmm_pfns = &pfn,
+		.default_flags = ONEWALK_PFN_REQ_FAULT | ONEWALK_PFN_REQ_WRITE,
+	};
+
+	return dummy_fault_once(mirror, &range, onewalk_range_fault);
+}
+
+/*
+ * When make_device_exclusive() has to fault first, or to split, or to take back
+ * an exclusive entry that is there already, that moves the sequence number. An
+ * attempt that failed leaves such an entry, so it is taken back in between.
+ */
 static int make_exclusive(struct dummy_mirror *mirror, unsigned long addr)
 {
 	unsigned long deadline = jiffies + DUMMY_PATIENCE;
-	int ret;
+	int ret, err;
 
-	do {
+	for (;;) {
 		ret = try_exclusive(mirror, addr);
-	} while (ret == -EBUSY && !dummy_expired(deadline, &ret));
-	return ret;
+		if (ret != -EBUSY || dummy_expired(deadline, &ret))
+			return ret;
+		err = make_ordinary(mirror, addr);
+		if (err && err != -EBUSY)
+			return err;
+	}
 }
 
 static int make_all_exclusive(struct dummy_mirror *mirror,

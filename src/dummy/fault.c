@@ -73,8 +73,16 @@ static int use_report(struct dummy_mirror *mirror,
 	return ret;
 }
 
-static int fault_once(struct dummy_mirror *mirror, struct onewalk_range *range,
-		      dummy_fault_fn fault)
+/**
+ * dummy_fault_once() - one call under the mmap lock
+ * @mirror: the mirror
+ * @range: what to ask for; without migration
+ * @fault: onewalk_range_fault() or the kernel's
+ *
+ * Return: as @fault.
+ */
+int dummy_fault_once(struct dummy_mirror *mirror, struct onewalk_range *range,
+		     dummy_fault_fn fault)
 {
 	struct mm_struct *mm = mirror->notifier.mm;
 	int ret;
@@ -109,7 +117,7 @@ int dummy_fault_and_use(struct dummy_mirror *mirror,
 	if (ret)
 		return ret;
 	do {
-		ret = fault_once(mirror, range, fault);
+		ret = dummy_fault_once(mirror, range, fault);
 		if (!ret)
 			ret = use_report(mirror, range, use, data);
 	} while (ret == -EBUSY && !dummy_expired(deadline, &ret));
