@@ -354,7 +354,7 @@ selftests() {
 	local rootfs=$ROOTFS
 	linux_source 7.3 trixie-backports
 	cached selftests "$SOURCE $(cat "$VM/chroot/selftests"
-		cd "$TREE" && find tests/selftest include/uapi -type f -exec sha256sum {} + | sort)" make_selftests "$rootfs"
+		cd "$TREE" && find tests/selftest include -type f -exec sha256sum {} + | sort)" make_selftests "$rootfs"
 	SELFTESTS=$ITEM_DIR
 }
 
