@@ -14,7 +14,7 @@
 
 #ifndef MIGRATE_PFN_COMPOUND
 /* Kernels before 6.19 do not migrate large folios whole: never set there. */
-#define MIGRATE_PFN_COMPOUND	(1UL << 4)
+#define MIGRATE_PFN_COMPOUND	BIT(4)
 #endif
 
 /**
