@@ -110,12 +110,13 @@ int dummy_fault_and_use(struct dummy_mirror *mirror,
 			struct onewalk_range *range, dummy_fault_fn fault,
 			dummy_use_fn use, void *data)
 {
-	unsigned long deadline = jiffies + DUMMY_PATIENCE;
+	unsigned long deadline;
 	int ret;
 
 	ret = down_read_killable(&mirror->service);
 	if (ret)
 		return ret;
+	deadline = jiffies + DUMMY_PATIENCE;
 	do {
 		ret = dummy_fault_once(mirror, range, fault);
 		if (!ret)

@@ -125,14 +125,17 @@ struct page *dummy_mapped_page(struct dummy_mirror *mirror, unsigned long addr,
 static void zap(struct dummy_mirror *mirror, unsigned long start,
 		unsigned long end)
 {
-	unsigned long index;
+	XA_STATE(xas, &mirror->table, start >> PAGE_SHIFT);
 	void *entry;
 
-	xa_for_each_range(&mirror->table, index, entry, start >> PAGE_SHIFT,
-			  (end - 1) >> PAGE_SHIFT) {
-		xa_erase(&mirror->table, index);
+	lockdep_assert_held(&mirror->lock);
+
+	xas_lock(&xas);
+	xas_for_each(&xas, entry, (end - 1) >> PAGE_SHIFT) {
+		xas_store(&xas, NULL);
 		mirror->mapped--;
 	}
+	xas_unlock(&xas);
 }
 
 /*

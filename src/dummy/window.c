@@ -148,17 +148,28 @@ static bool hopeful(const struct window *window, unsigned long i)
 	}
 }
 
-/*
- * Device pages that did not move now, and those that could not be mapped since
- * something else happened in the process, are mapped where they are.
- */
-static int to_device_once(struct window *window)
+static unsigned long load(struct window *window)
 {
-	int ret = pass(window);
+	return dummy_load(window->mirror, window->start, npages_of(window),
+			  window->data);
+}
 
-	if (!ret && dummy_is_private())
-		ret = dummy_map_present(window->mirror, window->start,
-					window->end, true);
+/*
+ * How many pages the device can read from the start of the window on. Those of
+ * its own that did not move now are not mapped yet, nor is any of them when
+ * something else happened in the process meanwhile.
+ */
+static int load_present(struct window *window, unsigned long *n)
+{
+	int ret;
+
+	*n = load(window);
+	if (*n == npages_of(window) || !dummy_is_private())
+		return 0;
+	ret = dummy_map_present(window->mirror,
+				window->start + (*n << PAGE_SHIFT),
+				window->end, true);
+	*n = load(window);
 	return ret;
 }
 
@@ -169,16 +180,16 @@ static int to_device_once(struct window *window)
 static int to_device(struct window *window)
 {
 	unsigned long deadline = jiffies + DUMMY_PATIENCE;
-	unsigned long n = 0;
+	unsigned long n;
 	int ret;
 
 	for (;;) {
-		ret = to_device_once(window);
+		ret = pass(window);
+		if (!ret)
+			ret = load_present(window, &n);
 		if (ret && ret != -EBUSY)
 			return ret;
 		if (!ret) {
-			n = dummy_load(window->mirror, window->start,
-				       npages_of(window), window->data);
 			if (n == npages_of(window))
 				return 0;
 			ret = -ENOENT;
