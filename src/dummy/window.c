@@ -25,6 +25,7 @@
  * @src: for the migration
  * @dst: likewise
  * @status: what became of each page
+ * @there: which pages some pass moved
  * @data: to_device: what the device reads there, for the user
  */
 struct window {
@@ -37,6 +38,7 @@ struct window {
 	unsigned long		src[DUMMY_PMD_NR];
 	unsigned long		dst[DUMMY_PMD_NR];
 	u8			status[DUMMY_PMD_NR];
+	bool			there[DUMMY_PMD_NR];
 	void			*data;
 };
 
@@ -77,6 +79,7 @@ static void count(struct window *window, const struct onewalk_migrate *migrate)
 		nr = 1;
 		if (dummy_is_moved(migrate, i)) {
 			nr = dummy_step(migrate->dst[i]);
+			memset(window->there + i, true, nr);
 			window->moved += nr;
 		} else if (is_left(window, i)) {
 			window->left++;
@@ -155,20 +158,34 @@ static unsigned long load(struct window *window)
 }
 
 /*
- * How many pages the device can read from the start of the window on. Those of
- * its own that did not move now are not mapped yet, nor is any of them when
- * something else happened in the process meanwhile.
+ * Map from page @n on what is there without having been mapped when it moved:
+ * because it did not move now, or because something else happened in the process
+ * meanwhile. Ordinary pages do not tell whether they stand for device memory, so
+ * without device-private ones it is the page at an address that moved.
  */
+static int map_present(struct window *window, unsigned long n)
+{
+	unsigned long start = window->start + (n << PAGE_SHIFT);
+	unsigned long end = n;
+
+	if (dummy_is_private())
+		return dummy_map_present(window->mirror, start, window->end,
+					 true);
+	while (end < npages_of(window) && window->there[end])
+		end++;
+	return dummy_map_present(window->mirror, start,
+				 window->start + (end << PAGE_SHIFT), false);
+}
+
+/* How many pages the device can read from the start of the window on. */
 static int load_present(struct window *window, unsigned long *n)
 {
 	int ret;
 
 	*n = load(window);
-	if (*n == npages_of(window) || !dummy_is_private())
+	if (*n == npages_of(window))
 		return 0;
-	ret = dummy_map_present(window->mirror,
-				window->start + (*n << PAGE_SHIFT),
-				window->end, true);
+	ret = map_present(window, *n);
 	*n = load(window);
 	return ret;
 }
@@ -254,6 +271,7 @@ static void next_window(struct window *window, unsigned long start,
 {
 	window->start = start;
 	window->end = min(end, ALIGN(start + 1, PMD_SIZE));
+	memset(window->there, false, sizeof(window->there));
 }
 
 /* With nothing held. What finds no room stays behind, and is reported. */
