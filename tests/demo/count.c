@@ -65,21 +65,35 @@ void start_counting(void)
 	tracefs("tracing_on", "1");
 }
 
-/* A line of the trace: "demo-80 [000] ..... 9.1: handle_mm_fault <-caller" */
-static void count_line(struct run *run, const char *line)
+static void check_lost(const char *line)
 {
-	const char *name = strstr(line, ": ");
 	unsigned long in_buffer, written;
-	size_t length;
-	int i;
 
 	if (sscanf(line, "# entries-in-buffer/entries-written: %lu/%lu",
 		   &in_buffer, &written) == 2 && in_buffer != written)
 		die("the tracer lost %lu calls", written - in_buffer);
-	if (line[0] == '#' || !name)
+}
+
+/* The CPU's own faults on what this program touches are not the device's. */
+static bool is_cpu_fault(const char *caller)
+{
+	return strstr(caller, "addr_fault") || strstr(caller, "page_fault");
+}
+
+/* A line of the trace: "demo-80 [000] ..... 9.1: handle_mm_fault <-caller" */
+static void count_line(struct run *run, const char *line)
+{
+	const char *name = strstr(line, ": "), *caller;
+	size_t length;
+	int i;
+
+	if (!name)
 		return;
 	name += strlen(": ");
-	length = strcspn(name, " ");
+	caller = strstr(name, " <-");
+	if (!caller || is_cpu_fault(caller))
+		return;
+	length = caller - name;
 	for (i = 0; i < NR_COUNTERS; i++)
 		if (length == strlen(traced[i]) && !memcmp(name, traced[i], length))
 			run->count[i]++;
@@ -95,6 +109,9 @@ void stop_counting(struct run *run)
 	if (!trace)
 		die("cannot read " TRACING "trace");
 	while (fgets(line, sizeof(line), trace))
-		count_line(run, line);
+		if (line[0] == '#')
+			check_lost(line);
+		else
+			count_line(run, line);
 	fclose(trace);
 }

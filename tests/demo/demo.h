@@ -81,7 +81,8 @@ struct run {
 
 /* demo.c */
 void count_mismatch(void);
-void get_info(struct run *run);
+int open_device(void);
+void get_info(int device, struct onewalk_dummy_info *info);
 
 /* prepare.c: the range, and what its pages hold */
 void reserve_range(void);

@@ -67,25 +67,29 @@ bool is_in_memory(unsigned int page)
 	return entry_of(page) & PM_PRESENT;
 }
 
-/* In private memory: not in memory, and not in the one swap area either. */
-static char state_of_special(const struct map *map, unsigned int page)
+static char state_of_moved(const struct map *map, unsigned int page)
 {
 	if (map->device[page] & ONEWALK_DUMMY_MAPPED_DEVICE)
 		return DEVICE;
 	return map->device[page] ? STRANGE : UNMAPPED;
 }
 
-/* Where device memory is ordinary pages: another page than before. */
-static char state_of_mapped(const struct run *run, const struct map *map,
-			    unsigned int page)
+/*
+ * Where device memory is ordinary pages, a move shows in that the page is
+ * another one than before. Of what was not in memory before, only the device
+ * can tell whether it moved or was just brought in.
+ */
+static bool is_replaced(const struct run *run, const struct map *map,
+			unsigned int page)
 {
-	__u64 now = map->entry[page], before = run->before.entry[page];
+	__u64 changed = map->entry[page] ^ run->before.entry[page];
 
-	if (run->info.memory != ONEWALK_DUMMY_MEMORY_SYSTEM)
-		return STRANGE;
-	if (!(now & PM_PRESENT) || !((now ^ before) & (PM_PRESENT | PM_FRAME)))
-		return STRANGE;
-	return DEVICE;
+	if (run->info.memory != ONEWALK_DUMMY_MEMORY_SYSTEM || map == &run->before)
+		return false;
+	if (map->device[page] & ONEWALK_DUMMY_MAPPED_DEVICE)
+		return changed & (PM_PRESENT | PM_FRAME);
+	return !(changed & PM_PRESENT) && (changed & PM_FRAME) &&
+	       run->before.state[page] != ZERO;
 }
 
 static char state_of_present(const struct run *run, const struct map *map,
@@ -94,6 +98,8 @@ static char state_of_present(const struct run *run, const struct map *map,
 	__u64 entry = map->entry[page];
 	__u64 flags = read_u64(kpageflags, entry & PM_FRAME);
 
+	if (is_replaced(run, map, page))
+		return state_of_moved(map, page);
 	if (flags & _BITULL(KPF_ZERO_PAGE))
 		return ZERO;
 	if (!(flags & _BITULL(KPF_ANON)))
@@ -113,13 +119,21 @@ static char state_of(const struct run *run, const struct map *map,
 {
 	__u64 entry = map->entry[page];
 
-	if ((entry & PM_SWAP) && (entry & PM_SWAP_TYPE))
-		return state_of_special(map, page);
-	if (map->device[page] & ONEWALK_DUMMY_MAPPED_DEVICE)
-		return state_of_mapped(run, map, page);
 	if (entry & PM_PRESENT)
 		return state_of_present(run, map, page);
-	return entry & PM_SWAP ? SWAPPED : HOLE;
+	if (!(entry & PM_SWAP))
+		return HOLE;
+	/* Not in memory, and not in the one swap area either */
+	if (entry & PM_SWAP_TYPE)
+		return state_of_moved(map, page);
+	return SWAPPED;
+}
+
+/* A device that has mapped its own memory where there is none reads nonsense. */
+static bool is_stale(const struct map *map, unsigned int page)
+{
+	return map->device[page] & ONEWALK_DUMMY_MAPPED_DEVICE &&
+	       map->state[page] != DEVICE;
 }
 
 void read_map(const struct run *run, struct map *map)
@@ -136,6 +150,8 @@ void read_map(const struct run *run, struct map *map)
 	for (page = 0; page < NPAGES; page++) {
 		map->entry[page] = entry_of(page);
 		map->state[page] = state_of(run, map, page);
+		if (is_stale(map, page))
+			map->state[page] = STRANGE;
 	}
 }
 
@@ -150,6 +166,15 @@ unsigned int count_moved(const struct map *map)
 
 	for (page = 0; page < NPAGES; page++)
 		n += is_moved(map, page);
+	return n;
+}
+
+static unsigned int count_state(const struct map *map, char state)
+{
+	unsigned int page, n = 0;
+
+	for (page = 0; page < NPAGES; page++)
+		n += map->state[page] == state;
 	return n;
 }
 
@@ -221,8 +246,11 @@ void print_maps(const struct run *run)
 	}
 	printf("       ");
 	print_coloured(DEVICE, (char []){ DEVICE }, 1);
-	printf(" in device memory");
-	if (count_mapped(&run->after) < NPAGES)
-		printf(", %c not mapped by it", UNMAPPED);
-	printf("; %c a block of several; the rest: below\n", MIXED);
+	printf(" in device memory; %c a block of several; the rest: below\n", MIXED);
+	if (count_state(&run->after, UNMAPPED)) {
+		printf("       ");
+		print_coloured(UNMAPPED, (char []){ UNMAPPED }, 1);
+		printf(" likewise, but the device was told of a change in between, so it\n"
+		       "         maps these pages when it accesses them, and not before\n");
+	}
 }

@@ -293,26 +293,24 @@ static void prepare_memory(void)
 		swap_out(page, pages);
 }
 
-/* Opening the device mirrors this process, so the child is there before. */
-static void open_device(struct run *run)
+static void pin_pages(struct run *run)
 {
 	unsigned int page = 0, pages = 0;
 
-	run->device = open("/dev/hmm_dmirror0", O_RDWR | O_CLOEXEC);
-	if (run->device < 0)
-		die("/dev/hmm_dmirror0: %s", strerror(errno));
 	while (next_planned(PINNED, &page, &pages))
 		pin(run, page, pages);
 }
 
+/* The device mirrors who opens it: only after the child has been made. */
 void prepare(struct run *run)
 {
 	map_range();
 	write_pages(true);
 	start_child(run);
 	prepare_memory();
-	open_device(run);
-	get_info(run);
+	run->device = open_device();
+	pin_pages(run);
+	get_info(run->device, &run->info);
 }
 
 void end_child(struct run *run)
