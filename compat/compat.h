@@ -38,9 +38,20 @@ void lru_add_drain(void);
 #define pmdp_get_lockless(pmdp)	pmd_read_atomic(pmdp)
 #endif
 
-#ifndef ONEWALK_HAVE_SELECT_COMPOUND
-/* Before 6.19 the kernel splits what is large, asked or not. */
+#ifdef ONEWALK_HAVE_SELECT_COMPOUND
+#define ONEWALK_MIGRATE_VMA_SPLITS	1
+#else
+/*
+ * Before 6.19 migrate_vma_setup() splits a large folio that a PMD maps, asked or
+ * not, and leaves alone one that PTEs map.
+ */
 #define MIGRATE_VMA_SELECT_COMPOUND	0
+#define ONEWALK_MIGRATE_VMA_SPLITS	0
+#endif
+
+#ifndef ONEWALK_HAVE_PTE_DEVMAP
+/* No PTE is marked so any more: DAX pages are like all others. */
+#define pte_devmap(pte)			((void)(pte), 0)
 #endif
 
 #endif /* _ONEWALK_COMPAT_H */

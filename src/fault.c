@@ -7,6 +7,7 @@
  * files, for another device to give a page back, for somebody else's migration.
  * Nothing is held here but the mmap lock.
  */
+#include <linux/delay.h>
 #include <linux/hmm.h>
 #include <linux/hugetlb.h>
 #include <linux/sched/signal.h>
@@ -15,10 +16,12 @@
 
 /*
  * A fault may return without having got anywhere, for instance when another
- * task holds the folio's lock. That many times in a row, and the caller should
- * look at the world afresh.
+ * task holds the folio's lock and copies. After some tries there is a pause
+ * before each, and after many the caller should look at the world afresh.
  */
+#define EAGER_TRIES	4
 #define MAX_TRIES	64
+#define PAUSE_US	50
 
 /* How many pages the kernel is given at once. */
 #define CHUNK		(PMD_SIZE / PAGE_SIZE)
@@ -38,7 +41,9 @@ static bool too_many_tries(struct onewalk_call *call)
 		call->tried = call->addr;
 		call->tries = 0;
 	}
-	return ++call->tries > MAX_TRIES;
+	if (++call->tries > EAGER_TRIES)
+		usleep_range(PAUSE_US, 2 * PAUSE_US);
+	return call->tries > MAX_TRIES;
 }
 
 /* The fault dropped the mmap lock, as it was allowed to. */
@@ -151,7 +156,8 @@ static int delegate_chunk(struct onewalk_call *call, struct hmm_range *hmm)
  * @call: the call; from addr on, in vma, up to
  * @end: here
  *
- * hugetlb pages and PUD leaves. They never migrate.
+ * hugetlb pages and PUD leaves. They never migrate, nor does anything else in a
+ * VMA that has one.
  */
 int onewalk_delegate(struct onewalk_call *call, unsigned long end)
 {

@@ -76,7 +76,7 @@ MODULE_PARM_DESC(engine,
 static int __init onewalk_init(void)
 {
 	const struct onewalk_engine *engine = asked ?: &onewalk_portable;
-	int ret = engine->init();
+	int ret = engine->init ? engine->init() : 0;
 
 	if (ret)
 		return ret;

@@ -50,7 +50,7 @@ void onewalk_migrate_range_setup(struct onewalk_range *range)
 	struct onewalk_migrate *migrate = range->migrate;
 	unsigned long i;
 
-	for (i = 0; i < migrate->npages; i++)
+	for (i = 0; migrate && i < migrate->npages; i++)
 		migrate->src[i] = onewalk_pfn_to_migrate(range->hmm_pfns[i]);
 }
 EXPORT_SYMBOL_GPL(onewalk_migrate_range_setup);
@@ -61,7 +61,9 @@ EXPORT_SYMBOL_GPL(onewalk_migrate_range_setup);
  *
  * For each page with MIGRATE_PFN_MIGRATE in src[] and a destination in dst[],
  * the destination takes the source's place; a hole's destination is mapped
- * there. Where that fails, or there is no destination, MIGRATE_PFN_MIGRATE is
+ * there. An entry with MIGRATE_PFN_COMPOUND gets one destination with that flag,
+ * or up to as many single ones, in dst[] from there on, as it has pages; src[]
+ * then holds the pages one by one afterwards. Where that fails, or there is no destination, MIGRATE_PFN_MIGRATE is
  * cleared in src[]: the caller looks there for what really moved. Mirrors
  * migrate_vma_pages(). Does nothing when npages is 0.
  *

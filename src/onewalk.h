@@ -43,12 +43,15 @@ enum onewalk_kind {
  * @write: a page or device page that may be written
  * @order: order of the mapping, 0 for a PTE
  * @pfn: for ZERO, PAGE, PROTNONE and DEVICE: the pfn of this very page
+ * @owner: for DEVICE: owner of the pgmap, read once; NULL when the page was in
+ *	the middle of becoming something else
  */
 struct onewalk_entry {
 	enum onewalk_kind	kind;
 	bool			write;
 	u8			order;
 	unsigned long		pfn;
+	const void		*owner;
 };
 
 /**
@@ -61,8 +64,10 @@ struct onewalk_entry {
  * @addr: where the scan stopped
  * @write: the page at @addr has to be faulted for writing
  * @faults: how many pages were faulted
- * @tries: how often in a row the page at @tried was
  * @tried: the last page that was faulted
+ * @tries: how often in a row it was, without getting anywhere
+ * @order: order of the mapping at @addr that has to be split
+ * @split: the last folio that was to be split
  */
 struct onewalk_call {
 	struct onewalk_range	*range;
@@ -75,6 +80,8 @@ struct onewalk_call {
 	unsigned long		faults;
 	unsigned long		tried;
 	unsigned int		tries;
+	unsigned int		order;
+	const struct folio	*split;
 };
 
 static inline unsigned long onewalk_index(const struct onewalk_call *call,
@@ -87,6 +94,8 @@ static inline unsigned long onewalk_index(const struct onewalk_call *call,
 #define ONEWALK_NEED_FAULT	1
 /* Internal: the scan stopped at something that is left to the kernel. */
 #define ONEWALK_NEED_KERNEL	2
+/* Internal: the scan stopped at a large folio that has to be split first. */
+#define ONEWALK_NEED_SPLIT	3
 
 /* range.c */
 unsigned long onewalk_input_of(unsigned long pfn);
@@ -101,6 +110,7 @@ void onewalk_set_status(const struct onewalk_call *call, unsigned long i,
 			enum onewalk_status status);
 enum onewalk_status onewalk_page_status(const struct onewalk_migrate *migrate,
 					struct page *page);
+enum onewalk_status onewalk_hole_status(const struct onewalk_call *call);
 
 /* walk.c */
 int onewalk_scan(struct onewalk_call *call, unsigned long addr,
@@ -113,8 +123,10 @@ int onewalk_delegate(struct onewalk_call *call, unsigned long end);
 /**
  * struct onewalk_engine - a way to collect, move and give back pages
  * @name: what engine= calls it
- * @init: returns 0 when this kernel can be served, or an errno after saying in
- *	the log what is missing
+ * @init: NULL, or returns 0 when this kernel can be served, or an errno after
+ *	saying in the log what is missing
+ * @split: try to split the large folio that is mapped at call->addr with
+ *	call->order; nothing is held but the mmap lock
  * @collect: prepare the pages that the look-ahead marked ONEWALK_PFN_COLLECT.
  *	0, -EAGAIN when a page that had to be there vanished, or an errno;
  *	unless it is 0 nothing is prepared.
@@ -124,6 +136,7 @@ int onewalk_delegate(struct onewalk_call *call, unsigned long end);
 struct onewalk_engine {
 	const char	*name;
 	int		(*init)(void);
+	int		(*split)(struct onewalk_call *call);
 	int		(*collect)(struct onewalk_call *call);
 	void		(*pages)(struct onewalk_migrate *migrate);
 	void		(*finalize)(struct onewalk_migrate *migrate);

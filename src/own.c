@@ -94,9 +94,6 @@ static bool own_pages(const struct onewalk_own *own,
 {
 	unsigned long addr;
 
-	if (range->start < own->start || range->end > own->end)
-		return false;
-
 	for (addr = range->start; addr < range->end; addr += PAGE_SIZE)
 		if (!own_page(own, addr))
 			return false;
@@ -132,6 +129,8 @@ bool onewalk_is_own_invalidate(const struct mmu_interval_notifier *notifier,
 	spin_lock(&bucket->lock);
 	hlist_for_each_entry(own, &bucket->list, list) {
 		if (own->task != current || own->notifier != notifier)
+			continue;
+		if (range->start < own->start || range->end > own->end)
 			continue;
 		ret = range->event == MMU_NOTIFY_MIGRATE ||
 		      own_pages(own, range);

@@ -10,10 +10,18 @@
 #include <linux/memremap.h>
 #include <linux/migrate.h>
 #include <linux/pagemap.h>
+#include <linux/sched/signal.h>
 
 #include "onewalk.h"
 
-#define CHUNK		(PMD_SIZE / PAGE_SIZE)
+/*
+ * A stretch has at most as many pages as a PTE table. The kernel is given room
+ * for twice as many: in 7.2 and 7.3 migrate_vma_setup() begins a table anew after
+ * it has dropped its lock to split a folio, and if another thread has zapped the
+ * whole table meanwhile it appends the new one to what it has.
+ */
+#define STRETCH		(PMD_SIZE / PAGE_SIZE)
+#define SCRATCH		(2 * STRETCH)
 
 /* The first page from @addr on that is to be collected, or the end. */
 static unsigned long next_collect(const struct onewalk_call *call,
@@ -57,108 +65,156 @@ static unsigned long from_migrate_pfn(unsigned long mpfn)
  * The page is locked and isolated, so what is seen now stays so. Everything
  * that the look-ahead refuses may have come about since.
  */
-static enum onewalk_status recheck(const struct onewalk_migrate *migrate,
+static enum onewalk_status recheck(const struct onewalk_call *call,
 				   unsigned long mpfn)
 {
 	struct page *page = migrate_pfn_to_page(mpfn);
 
-	if (!page || is_zone_device_page(page))
+	if (!page)
+		return onewalk_hole_status(call);
+	if (is_zone_device_page(page))
 		return ONEWALK_STATUS_MIGRATING;
-	return onewalk_page_status(migrate, page);
+	return onewalk_page_status(call->migrate, page);
+}
+
+/* Has somebody write-protected a page that must come out writable? */
+static bool lost_write(const struct onewalk_call *call, unsigned long pfn,
+		       unsigned long mpfn)
+{
+	const unsigned long both = ONEWALK_PFN_REQ_FAULT | ONEWALK_PFN_REQ_WRITE;
+	unsigned long req = onewalk_request(call, onewalk_input_of(pfn));
+	struct page *page = migrate_pfn_to_page(mpfn);
+
+	return (req & both) == both && page && !is_zone_device_page(page) &&
+	       !(mpfn & MIGRATE_PFN_WRITE);
 }
 
 /* Why migrate_vma_setup() would not have a page, as far as can be seen. */
 static enum onewalk_status refusal(unsigned long pfn)
 {
+	enum onewalk_status status = ONEWALK_STATUS_UNKNOWN;
 	struct folio *folio;
 
 	if (!(pfn & ONEWALK_PFN_VALID))
-		return ONEWALK_STATUS_UNKNOWN;
+		return status;
 
+	/* No reference is held: what is seen is a guess, but it is readable. */
+	rcu_read_lock();
 	folio = page_folio(onewalk_pfn_to_page(pfn & ~ONEWALK_PFN_PRIVATE));
 	if (folio_test_locked(folio))
-		return ONEWALK_STATUS_LOCKED;
-	if (!folio_is_zone_device(folio) && !folio_test_lru(folio))
-		return ONEWALK_STATUS_NOT_ON_LRU;
-	return ONEWALK_STATUS_UNKNOWN;
+		status = ONEWALK_STATUS_LOCKED;
+	else if (!folio_is_zone_device(folio) && !folio_test_lru(folio))
+		status = ONEWALK_STATUS_NOT_ON_LRU;
+	rcu_read_unlock();
+	return status;
 }
 
 /*
  * The kernel left this page out. Look at it again: it may have become something
- * that has to be faulted once more, or that has a reason of its own to stay.
+ * that has to be faulted or split once more, or that has a reason of its own to
+ * stay. A hole that the driver was to fill, and that must come out present, is
+ * for another round.
  */
 static int not_collected(struct onewalk_call *call, unsigned long i)
 {
 	unsigned long addr = call->range->start + (i << PAGE_SHIFT);
 	unsigned long *pfn = &call->range->hmm_pfns[i];
 	unsigned long saved = *pfn;
+	unsigned long req;
 	int ret;
 
 	*pfn = onewalk_input_of(saved);
+	req = onewalk_request(call, *pfn);
 	ret = onewalk_scan(call, addr, addr + PAGE_SIZE);
 	if (ret) {
 		*pfn = saved;
 		return -EAGAIN;
 	}
 
-	if (*pfn & ONEWALK_PFN_COLLECT)
-		onewalk_set_status(call, i, refusal(*pfn));
+	if (!(*pfn & ONEWALK_PFN_COLLECT))
+		return 0;
+	onewalk_set_status(call, i, refusal(*pfn));
+	if ((req & ONEWALK_PFN_REQ_FAULT) && !(*pfn & ONEWALK_PFN_VALID))
+		return -EAGAIN;
 	return 0;
 }
 
-/* Take over what was collected, and leave in @args what has to go back. */
-static unsigned long take_over(struct onewalk_call *call,
-			       struct migrate_vma *args)
+/*
+ * Take over what was collected, and leave in @args what has to go back: that
+ * much is returned, or -EAGAIN when it has to be collected anew after that.
+ */
+static long take_over(struct onewalk_call *call, struct migrate_vma *args)
 {
 	unsigned long first = onewalk_index(call, args->start);
-	unsigned long npages = (args->end - args->start) >> PAGE_SHIFT;
 	unsigned long *pfns = call->range->hmm_pfns + first;
-	unsigned long nr = 1, refused = 0, i, j;
+	unsigned long nr, i, j;
 	enum onewalk_status status;
+	bool again = false;
+	long refused = 0;
 
-	for (i = 0; i < npages; i += nr) {
+	for (i = 0; i < args->npages; i += nr) {
 		nr = 1;
 		if (!(args->src[i] & MIGRATE_PFN_MIGRATE))
 			continue;
 		if (args->src[i] & MIGRATE_PFN_COMPOUND)
-			nr = npages - i;
+			nr = args->npages - i;
 
-		status = recheck(call->migrate, args->src[i]);
+		status = recheck(call, args->src[i]);
 		for (j = i; j < i + nr; j++) {
 			onewalk_set_status(call, first + j, status);
 			pfns[j] &= ~ONEWALK_PFN_COLLECT;
 		}
-		if (status != ONEWALK_STATUS_MIGRATING) {
-			args->src[i] &= ~MIGRATE_PFN_MIGRATE;
-			refused++;
+		if (lost_write(call, pfns[i], args->src[i]))
+			again = true;
+		else if (status == ONEWALK_STATUS_MIGRATING) {
+			pfns[i] = onewalk_output_over(onewalk_input_of(pfns[i]),
+						      from_migrate_pfn(args->src[i]));
+			args->src[i] = 0;
+			call->migrate->cpages += nr;
 			continue;
 		}
-
-		pfns[i] = onewalk_output_over(onewalk_input_of(pfns[i]),
-					      from_migrate_pfn(args->src[i]));
-		args->src[i] = 0;
-		call->migrate->cpages += nr;
+		args->src[i] &= ~MIGRATE_PFN_MIGRATE;
+		refused++;
 	}
-	return refused;
+	return again ? -EAGAIN : refused;
+}
+
+static int setup(const struct onewalk_call *call, struct migrate_vma *args)
+{
+	struct onewalk_own own;
+	int ret;
+
+	onewalk_own_begin(&own, call->migrate->notifier, args);
+	ret = migrate_vma_setup(args);
+	onewalk_own_end(&own);
+	return ret;
 }
 
 static int collect_stretch(struct onewalk_call *call, struct migrate_vma *args)
 {
 	unsigned long first = onewalk_index(call, args->start);
-	unsigned long npages = (args->end - args->start) >> PAGE_SHIFT;
-	struct onewalk_own own;
+	unsigned long end = args->end;
+	unsigned long npages = (end - args->start) >> PAGE_SHIFT;
 	unsigned long i;
+	long refused;
 	int ret;
 
-	args->dst = call->migrate->dst + first;
-	onewalk_own_begin(&own, call->migrate->notifier, args);
-	ret = migrate_vma_setup(args);
-	onewalk_own_end(&own);
+	ret = setup(call, args);
 	if (ret)
 		return ret;
 
-	if (take_over(call, args))
+	/* See SCRATCH. Nothing of it is of use. */
+	if (args->npages != npages) {
 		migrate_vma_finalize(args);
+		args->end = end;
+		return -EAGAIN;
+	}
+
+	refused = take_over(call, args);
+	if (refused)
+		migrate_vma_finalize(args);
+	if (refused < 0)
+		return refused;
 
 	for (i = first; i < first + npages && !ret; i++)
 		if (call->range->hmm_pfns[i] & ONEWALK_PFN_COLLECT)
@@ -197,17 +253,59 @@ static struct migrate_vma kernel_args(const struct onewalk_migrate *migrate)
 	};
 }
 
+/* The kernel's arguments, with arrays of our own: hmm_pfns may be src. */
+static int scratch_args(const struct onewalk_call *call,
+			struct migrate_vma *args)
+{
+	unsigned long *scratch = kcalloc(2 * SCRATCH, sizeof(*scratch),
+					 GFP_KERNEL);
+
+	if (!scratch)
+		return -ENOMEM;
+
+	*args = kernel_args(call->migrate);
+	args->src = scratch;
+	args->dst = scratch + SCRATCH;
+	return 0;
+}
+
+/*
+ * Preparing a page of a large folio splits the folio, and then the page goes
+ * back. Kernels before 6.19 leave alone a folio that PTEs map.
+ */
+static int portable_split(struct onewalk_call *call)
+{
+	struct migrate_vma args;
+	int ret;
+
+	if (!call->order && !ONEWALK_MIGRATE_VMA_SPLITS)
+		return 0;
+
+	ret = scratch_args(call, &args);
+	if (ret)
+		return ret;
+
+	args.start = call->addr;
+	args.end = call->addr + PAGE_SIZE;
+	args.flags &= ~(unsigned long)MIGRATE_VMA_SELECT_COMPOUND;
+	ret = setup(call, &args);
+	if (!ret)
+		migrate_vma_finalize(&args);
+	kfree(args.src);
+	return ret;
+}
+
 /* Give back what the stretches before @end left prepared. */
 static void restore(struct onewalk_call *call, struct migrate_vma *args,
 		    unsigned long end)
 {
 	unsigned long addr, i, n;
 
+	memset(args->dst, 0, SCRATCH * sizeof(*args->dst));
 	for (addr = call->range->start; addr < end; addr = args->end) {
 		args->start = addr;
 		args->end = pmd_addr_end(addr, end);
 		args->npages = (args->end - addr) >> PAGE_SHIFT;
-		args->dst = call->migrate->dst + onewalk_index(call, addr);
 
 		i = onewalk_index(call, addr);
 		for (n = 0; n < args->npages; n++, i++)
@@ -220,32 +318,49 @@ static void restore(struct onewalk_call *call, struct migrate_vma *args,
 
 static int portable_collect(struct onewalk_call *call)
 {
-	struct migrate_vma args = kernel_args(call->migrate);
 	unsigned long end = call->range->end;
+	struct migrate_vma args;
 	unsigned long addr;
-	int ret = 0;
+	int ret;
 
 	addr = next_collect(call, call->range->start);
 	if (addr == end)
 		return 0;
 
-	/* hmm_pfns may be the caller's src: the kernel gets another array. */
-	args.src = kcalloc(CHUNK, sizeof(*args.src), GFP_KERNEL);
-	if (!args.src)
-		return -ENOMEM;
+	ret = scratch_args(call, &args);
+	if (ret)
+		return ret;
 
-	for (; addr < end; addr = next_collect(call, args.end)) {
+	for (; !ret && addr < end; addr = next_collect(call, args.end)) {
 		args.start = addr;
 		args.end = end_collect(call, addr);
-		ret = collect_stretch(call, &args);
-		if (ret) {
+		ret = fatal_signal_pending(current) ?
+			-EINTR : collect_stretch(call, &args);
+		if (ret)
 			restore(call, &args, args.end);
-			break;
-		}
+		cond_resched();
 	}
 	call->addr = end;
 	kfree(args.src);
 	return ret;
+}
+
+/*
+ * For a hole that was collected whole, the kernel takes one large page or all of
+ * the small ones. Small ones with gaps between them go page by page.
+ */
+static void take_holes_apart(struct onewalk_migrate *migrate)
+{
+	const unsigned long whole = MIGRATE_PFN_MIGRATE | MIGRATE_PFN_COMPOUND;
+	unsigned long i, j;
+
+	for (i = 0; i < migrate->npages; i++) {
+		if (migrate->src[i] != whole ||
+		    (migrate->dst[i] & MIGRATE_PFN_COMPOUND))
+			continue;
+		for (j = 0; j < STRETCH && i + j < migrate->npages; j++)
+			migrate->src[i + j] = MIGRATE_PFN_MIGRATE;
+	}
 }
 
 static void portable_pages(struct onewalk_migrate *migrate)
@@ -253,6 +368,7 @@ static void portable_pages(struct onewalk_migrate *migrate)
 	struct migrate_vma args = kernel_args(migrate);
 	struct onewalk_own own;
 
+	take_holes_apart(migrate);
 	onewalk_own_begin(&own, migrate->notifier, &args);
 	migrate_vma_pages(&args);
 	onewalk_own_end(&own);
@@ -265,14 +381,9 @@ static void portable_finalize(struct onewalk_migrate *migrate)
 	migrate_vma_finalize(&args);
 }
 
-static int portable_init(void)
-{
-	return 0;
-}
-
 const struct onewalk_engine onewalk_portable = {
 	.name		= "portable",
-	.init		= portable_init,
+	.split		= portable_split,
 	.collect	= portable_collect,
 	.pages		= portable_pages,
 	.finalize	= portable_finalize,

@@ -131,10 +131,10 @@ unsigned long onewalk_request(const struct onewalk_call *call,
 }
 
 static enum onewalk_status
-device_page_status(const struct onewalk_migrate *migrate, struct page *page,
+device_page_status(const struct onewalk_migrate *migrate, const void *owner,
 		   unsigned long select)
 {
-	if (page_pgmap(page)->owner != migrate->pgmap_owner)
+	if (!owner || owner != migrate->pgmap_owner)
 		return ONEWALK_STATUS_FOREIGN_DEVICE;
 	if (!(migrate->flags & select))
 		return ONEWALK_STATUS_NOT_SELECTED;
@@ -156,7 +156,7 @@ enum onewalk_status onewalk_page_status(const struct onewalk_migrate *migrate,
 	struct folio *folio = page_folio(page);
 
 	if (is_device_coherent_page(page))
-		return device_page_status(migrate, page,
+		return device_page_status(migrate, page_pgmap(page)->owner,
 					  ONEWALK_MIGRATE_SELECT_DEVICE_COHERENT);
 	if (is_zone_device_page(page))
 		return ONEWALK_STATUS_SPECIAL;
@@ -178,7 +178,11 @@ enum onewalk_status onewalk_page_status(const struct onewalk_migrate *migrate,
 	return ONEWALK_STATUS_MIGRATING;
 }
 
-static enum onewalk_status hole_status(const struct onewalk_call *call)
+/*
+ * onewalk_hole_status() - may a hole be filled by the driver
+ * @call: the call; vma is where the hole is
+ */
+enum onewalk_status onewalk_hole_status(const struct onewalk_call *call)
 {
 	if (!vma_is_anonymous(call->vma))
 		return ONEWALK_STATUS_FILE;
@@ -191,7 +195,7 @@ static enum onewalk_status zero_status(const struct onewalk_call *call)
 {
 	if (!(call->migrate->flags & ONEWALK_MIGRATE_SELECT_SYSTEM))
 		return ONEWALK_STATUS_NOT_SELECTED;
-	return hole_status(call);
+	return onewalk_hole_status(call);
 }
 
 /* A VMA of a kind that migrate_vma_setup() refuses. */
@@ -210,7 +214,7 @@ static enum onewalk_status entry_status(const struct onewalk_call *call,
 
 	switch (entry->kind) {
 	case ONEWALK_HOLE:
-		return hole_status(call);
+		return onewalk_hole_status(call);
 	case ONEWALK_ZERO:
 		return zero_status(call);
 	case ONEWALK_PAGE:
@@ -218,7 +222,7 @@ static enum onewalk_status entry_status(const struct onewalk_call *call,
 		return onewalk_page_status(call->migrate,
 					   pfn_to_page(entry->pfn));
 	case ONEWALK_DEVICE:
-		return device_page_status(call->migrate, pfn_to_page(entry->pfn),
+		return device_page_status(call->migrate, entry->owner,
 					  ONEWALK_MIGRATE_SELECT_DEVICE_PRIVATE);
 	case ONEWALK_SWAP:
 		return ONEWALK_STATUS_SWAPPED;
@@ -244,10 +248,10 @@ static unsigned long present_output(const struct onewalk_entry *entry)
 	return output | (unsigned long)entry->order << ONEWALK_PFN_ORDER_SHIFT;
 }
 
-static bool own_device_page(const struct onewalk_call *call, unsigned long pfn)
+static bool own_device_page(const struct onewalk_call *call,
+			    const struct onewalk_entry *entry)
 {
-	return page_pgmap(pfn_to_page(pfn))->owner ==
-	       call->range->dev_private_owner;
+	return entry->owner && entry->owner == call->range->dev_private_owner;
 }
 
 /* What hmm_range_fault() would report for this entry. */
@@ -259,7 +263,7 @@ static unsigned long entry_output(const struct onewalk_call *call,
 	case ONEWALK_ZERO:
 		return present_output(entry);
 	case ONEWALK_DEVICE:
-		return own_device_page(call, entry->pfn) ?
+		return own_device_page(call, entry) ?
 			present_output(entry) : 0;
 	case ONEWALK_SPECIAL:
 	case ONEWALK_BAD:
@@ -283,11 +287,15 @@ static bool needs_fault(unsigned long req, const struct onewalk_entry *entry,
 	return !(output & ONEWALK_PFN_VALID);
 }
 
-/* No fault makes an access possible here. */
-static bool is_error(const struct onewalk_entry *entry)
+/*
+ * No fault makes the access possible that is asked for. In a private mapping a
+ * write may: it breaks COW, and the copy is an ordinary page.
+ */
+static bool is_error(const struct onewalk_entry *entry, unsigned long req)
 {
-	return entry->kind == ONEWALK_POISON || entry->kind == ONEWALK_BAD ||
-	       entry->kind == ONEWALK_SPECIAL;
+	if (entry->kind == ONEWALK_SPECIAL)
+		return entry->write || !(req & ONEWALK_PFN_REQ_WRITE);
+	return entry->kind == ONEWALK_POISON || entry->kind == ONEWALK_BAD;
 }
 
 static enum onewalk_status error_status(const struct onewalk_entry *entry)
@@ -312,6 +320,43 @@ static bool driver_fills(const struct onewalk_call *call,
 	       (call->vma->vm_flags & VM_WRITE);
 }
 
+/* Mapped by a PMD that the range covers, wanted whole, and the kernel can. */
+static bool migrates_whole(const struct onewalk_call *call, unsigned long addr,
+			   const struct onewalk_entry *entry)
+{
+	unsigned long start = addr & PMD_MASK;
+
+	if (!entry->order || !MIGRATE_VMA_SELECT_COMPOUND ||
+	    !(call->migrate->flags & ONEWALK_MIGRATE_SELECT_COMPOUND))
+		return false;
+	return start >= call->range->start &&
+	       start + PMD_SIZE <= call->range->end;
+}
+
+/*
+ * The large folio that has to be split before this page can
+ * migrate, or NULL. It is split while nothing is held, since splitting waits for
+ * locks and announces invalidations of pages that are not collected. The folio
+ * of fault_page is left to the engine, which knows that it is locked.
+ */
+static const struct folio *to_split(const struct onewalk_call *call,
+				    unsigned long addr,
+				    const struct onewalk_entry *entry)
+{
+	const struct page *fault_page = call->migrate->fault_page;
+	struct folio *folio;
+
+	if (entry->kind == ONEWALK_HOLE || entry->kind == ONEWALK_ZERO)
+		return NULL;
+
+	folio = page_folio(pfn_to_page(entry->pfn));
+	if (!folio_test_large(folio) || migrates_whole(call, addr, entry))
+		return NULL;
+	if (fault_page && page_folio(fault_page) == folio)
+		return NULL;
+	return folio;
+}
+
 /*
  * onewalk_look() - decide on one entry of the page table
  * @call: the call
@@ -321,8 +366,8 @@ static bool driver_fills(const struct onewalk_call *call,
  * Called under RCU, without locks. Writes down the output, and marks what is to
  * be collected.
  *
- * Return: 0 to go on; ONEWALK_NEED_FAULT, ONEWALK_NEED_KERNEL or an errno to
- * stop, with nothing written for this entry.
+ * Return: 0 to go on; ONEWALK_NEED_FAULT, ONEWALK_NEED_SPLIT,
+ * ONEWALK_NEED_KERNEL or an errno to stop, with nothing written for this entry.
  */
 int onewalk_look(struct onewalk_call *call, unsigned long addr,
 		 const struct onewalk_entry *entry)
@@ -331,6 +376,7 @@ int onewalk_look(struct onewalk_call *call, unsigned long addr,
 	unsigned long *pfn = &call->range->hmm_pfns[i];
 	enum onewalk_status status = ONEWALK_STATUS_NOT_REQUESTED;
 	unsigned long req = onewalk_request(call, *pfn);
+	const struct folio *folio;
 	unsigned long output;
 
 	call->addr = addr;
@@ -343,13 +389,24 @@ int onewalk_look(struct onewalk_call *call, unsigned long addr,
 
 	if (needs_fault(req, entry, output) &&
 	    !driver_fills(call, entry, status, req)) {
-		if (is_error(entry)) {
+		if (is_error(entry, req)) {
 			onewalk_set_status(call, i, error_status(entry));
 			return -EFAULT;
 		}
 		call->write = req & ONEWALK_PFN_REQ_WRITE;
 		return ONEWALK_NEED_FAULT;
 	}
+
+	folio = status == ONEWALK_STATUS_MIGRATING ?
+		to_split(call, addr, entry) : NULL;
+	if (folio && folio != call->split) {
+		call->split = folio;
+		call->order = entry->order;
+		return ONEWALK_NEED_SPLIT;
+	}
+	/* Tried already, once for each folio. */
+	if (folio)
+		status = ONEWALK_STATUS_SPLIT_FAILED;
 
 	if (status == ONEWALK_STATUS_MIGRATING)
 		output |= ONEWALK_PFN_COLLECT;
@@ -381,6 +438,8 @@ int onewalk_look_at_nothing(struct onewalk_call *call, unsigned long addr,
 				   ONEWALK_STATUS_SPECIAL :
 				   ONEWALK_STATUS_NOT_REQUESTED);
 		*pfn = onewalk_output_over(*pfn, ONEWALK_PFN_ERROR);
+		if (!(addr & ~PMD_MASK))
+			cond_resched();
 	}
 	return 0;
 }
@@ -401,6 +460,8 @@ static int look_at_vma(struct onewalk_call *call, unsigned long addr,
 		ret = onewalk_scan(call, call->addr, end);
 		if (ret == ONEWALK_NEED_FAULT)
 			ret = onewalk_fault(call);
+		else if (ret == ONEWALK_NEED_SPLIT)
+			ret = onewalk_engine->split(call);
 		else if (ret == ONEWALK_NEED_KERNEL)
 			return onewalk_delegate(call, end);
 		else
@@ -493,6 +554,7 @@ static int one_round(struct onewalk_call *call)
 	int ret;
 
 	clear_status(call);
+	call->split = NULL;
 	ret = look_ahead(call);
 	if (ret)
 		return ret;
@@ -515,15 +577,14 @@ static int range_fault(struct onewalk_call *call)
 
 	mmap_assert_locked(call->mm);
 
+	clear_status(call);
 	if (call->migrate) {
 		ret = begin_migrate(call);
 		if (ret)
 			return ret;
 	}
-	if (invalidated(call)) {
-		clear_status(call);
+	if (invalidated(call))
 		return -EBUSY;
-	}
 
 	do {
 		ret = one_round(call);
@@ -556,7 +617,11 @@ static int check_migrate(const struct onewalk_migrate *migrate)
 		return -EINVAL;
 	if (migrate->flags & ~(unsigned long)ONEWALK_MIGRATE_FLAGS)
 		return -EINVAL;
-	if (migrate->fault_page && !is_device_private_page(migrate->fault_page))
+	if (!migrate->fault_page)
+		return 0;
+	/* To fault with a folio locked could wait for another such caller. */
+	if (!is_device_private_page(migrate->fault_page) ||
+	    (migrate->flags & ONEWALK_MIGRATE_FAULT))
 		return -EINVAL;
 	return 0;
 }
@@ -588,12 +653,13 @@ static int check_pfns(const struct onewalk_range *range)
 
 static int check(struct onewalk_range *range)
 {
-	int ret = check_range(range);
+	int ret;
 
-	if (!ret && range->migrate) {
+	if (range && range->migrate) {
 		range->migrate->npages = 0;
 		range->migrate->cpages = 0;
 	}
+	ret = check_range(range);
 	if (!ret)
 		ret = check_requests(range);
 	if (!ret)
@@ -611,20 +677,22 @@ static int check(struct onewalk_range *range)
  * writable), and prepare it for migration (REQ_MIGRATE). Only pages that are
  * missing what is asked are faulted. Mirrors hmm_range_fault() and its
  * HMM_PFN_REQ_MIGRATE of "Migrate on fault for device pages"; without
- * REQ_MIGRATE the result is that of hmm_range_fault().
+ * REQ_MIGRATE the result is that of hmm_range_fault(), but that a huge device
+ * page of another owner is 0 and not an error when no fault is asked for.
  *
  * With &onewalk_range.migrate set and 0 returned, the next call is
  * onewalk_migrate_range_setup(), and the mmap lock must be kept until
  * onewalk_migrate_finalize(); pages that are migrating have their folio locked.
  * A page that was not prepared is still reported, and its status says why.
  *
- * Context: Process context; may sleep. The mmap lock of the process is held,
- * for reading or writing, before and after; and no folio lock before.
+ * Context: Process context; may sleep. The caller holds a reference to the
+ * process's memory (mmget_not_zero()) and the mmap lock, for reading or writing,
+ * before and after, and no folio lock before.
  * mmu_interval_read_begin() was called for &onewalk_range.notifier before the
  * mmap lock was taken.
  *
  * Return: 0, or an error, after which nothing is prepared, @range->hmm_pfns
- * holds its input again, and onewalk_migrate_range_setup() does nothing:
+ * holds its requests and in-out flags again, and onewalk_migrate_range_setup() does nothing:
  *
  * * -EINVAL: an argument is NULL that must not be, addresses are unaligned,
  *   empty or wrapped, a flag is unknown, REQ_MIGRATE without @range->migrate,
@@ -653,7 +721,8 @@ int onewalk_range_fault(struct onewalk_range *range)
 }
 EXPORT_SYMBOL_GPL(onewalk_range_fault);
 
-static int lock_and_fault(struct onewalk_call *call)
+/* @progress: a fault dropped the lock, that is, it waited for something. */
+static int lock_and_fault(struct onewalk_call *call, bool *progress)
 {
 	bool locked = true;
 	int ret;
@@ -666,6 +735,7 @@ static int lock_and_fault(struct onewalk_call *call)
 
 	call->locked = &locked;
 	call->faults = 0;
+	call->tries = 0;
 	if (check_stable_address_space(call->mm))
 		ret = -EFAULT;
 	else
@@ -673,6 +743,7 @@ static int lock_and_fault(struct onewalk_call *call)
 
 	if (locked && (ret || !call->migrate))
 		mmap_read_unlock(call->mm);
+	*progress = !locked;
 	return ret;
 }
 
@@ -684,10 +755,13 @@ static int lock_and_fault(struct onewalk_call *call)
  * Takes the mmap lock for reading, lets faults drop it, so that it also serves
  * mappings whose fault handler needs that (userfaultfd), and begins again with
  * a fresh sequence number when it was dropped or something was invalidated. A
- * fault in progress is not cut short by @timeout. Mirrors
+ * fault in progress is not cut short by @timeout, which begins anew after a
+ * fault that dropped the lock. hugetlb pages are faulted with the lock held, and
+ * with userfaultfd armed give -EFAULT. Mirrors
  * hmm_range_fault_unlocked_timeout().
  *
- * Context: Process context; may sleep. The mmap lock is not held before. After
+ * Context: Process context; may sleep. The caller holds a reference to the
+ * process's memory (mmget_not_zero()). The mmap lock is not held before. After
  * success with &onewalk_range.migrate set it is held for reading, since a
  * migration needs it: the caller releases it with mmap_read_unlock() after
  * onewalk_migrate_finalize(). In every other case it is not held after.
@@ -701,6 +775,7 @@ int onewalk_range_fault_unlocked(struct onewalk_range *range,
 {
 	struct onewalk_call call = { .range = range };
 	unsigned long deadline = jiffies + timeout;
+	bool progress = false;
 	int ret = check(range);
 
 	if (ret)
@@ -709,9 +784,11 @@ int onewalk_range_fault_unlocked(struct onewalk_range *range,
 	call.migrate = range->migrate;
 	call.mm = range->notifier->mm;
 	do {
-		ret = lock_and_fault(&call);
+		ret = lock_and_fault(&call, &progress);
 		if (ret != -EBUSY)
 			return ret;
+		if (progress)
+			deadline = jiffies + timeout;
 		if (fatal_signal_pending(current))
 			return -EINTR;
 		cond_resched();
@@ -727,8 +804,7 @@ static int check_setup(const struct onewalk_migrate *args)
 	if (!args || !args->vma)
 		return -EINVAL;
 	vma = args->vma;
-	if (is_vm_hugetlb_page(args->vma) || (vma->vm_flags & VM_SPECIAL) ||
-	    vma_is_dax(args->vma))
+	if (special_vma(args->vma))
 		return -EINVAL;
 	if (!PAGE_ALIGNED(args->start) || !PAGE_ALIGNED(args->end) ||
 	    args->start >= args->end)
@@ -759,7 +835,8 @@ static int check_setup(const struct onewalk_migrate *args)
  *
  * * -EINVAL: an argument is NULL, unaligned, empty or wrapped, the range is not
  *   inside the VMA, the VMA is a hugetlb, DAX or otherwise special one, a flag
- *   is unknown, or fault_page is not device-private.
+ *   is unknown, or fault_page is not device-private or comes with
+ *   ONEWALK_MIGRATE_FAULT.
  * * -EBUSY: pages kept vanishing while they were being collected.
  * * -EFAULT, -EPERM, -ENOMEM, -EINTR: as onewalk_range_fault().
  */

@@ -23,6 +23,7 @@ static const char * const status_names[] = {
 	[ONEWALK_STATUS_HUGETLB]	= "hugetlb page",
 	[ONEWALK_STATUS_POISONED]	= "poisoned",
 	[ONEWALK_STATUS_UFFD]		= "userfaultfd",
+	[ONEWALK_STATUS_SPLIT_FAILED]	= "split failed",
 	[ONEWALK_STATUS_FAULT_EFAULT]	= "fault failed (EFAULT)",
 	[ONEWALK_STATUS_FAULT_EPERM]	= "fault failed (EPERM)",
 	[ONEWALK_STATUS_FAULT_ENOMEM]	= "fault failed (ENOMEM)",
@@ -49,6 +50,7 @@ bool onewalk_status_retryable(enum onewalk_status status)
 	case ONEWALK_STATUS_LOCKED:
 	case ONEWALK_STATUS_NOT_ON_LRU:
 	case ONEWALK_STATUS_WRITEBACK:
+	case ONEWALK_STATUS_SPLIT_FAILED:
 	case ONEWALK_STATUS_FAULT_ENOMEM:
 	case ONEWALK_STATUS_STOPPED:
 	case ONEWALK_STATUS_UNKNOWN:

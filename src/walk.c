@@ -16,6 +16,17 @@
 
 #include "onewalk.h"
 
+/*
+ * A large device folio that is being split has, for a moment, pages without a
+ * pgmap: so one look, and NULL is an answer.
+ */
+static const void *device_owner(unsigned long pfn)
+{
+	const struct dev_pagemap *pgmap = page_pgmap(pfn_to_page(pfn));
+
+	return pgmap ? pgmap->owner : NULL;
+}
+
 static void look_at_leaf(softleaf_t leaf, struct onewalk_entry *entry)
 {
 	if (softleaf_is_swap(leaf)) {
@@ -26,6 +37,7 @@ static void look_at_leaf(softleaf_t leaf, struct onewalk_entry *entry)
 		entry->kind = ONEWALK_DEVICE;
 		entry->pfn = softleaf_to_pfn(leaf);
 		entry->write = softleaf_is_device_private_write(leaf);
+		entry->owner = device_owner(entry->pfn);
 	} else if (softleaf_is_device_exclusive(leaf)) {
 		entry->kind = ONEWALK_EXCLUSIVE;
 	} else if (softleaf_is_uffd_wp_marker(leaf)) {
@@ -51,7 +63,8 @@ static void look_at_pte(pte_t pte, struct onewalk_entry *entry)
 	entry->write = pte_write(pte);
 	if (is_zero_pfn(entry->pfn))
 		entry->kind = ONEWALK_ZERO;
-	else if (pte_special(pte) || !pfn_valid(entry->pfn))
+	else if ((pte_special(pte) && !pte_devmap(pte)) ||
+		 !pfn_valid(entry->pfn))
 		entry->kind = ONEWALK_SPECIAL;
 	else if (pte_protnone(pte))
 		entry->kind = ONEWALK_PROTNONE;
@@ -127,6 +140,23 @@ static int scan_hole(struct onewalk_call *call, unsigned long addr,
 	return scan_same(call, addr, end, &entry);
 }
 
+/* A hole above the PMD level, which may be a large one. */
+static int scan_large_hole(struct onewalk_call *call, unsigned long addr,
+			   unsigned long end)
+{
+	unsigned long next;
+	int ret;
+
+	for (; addr < end; addr = next) {
+		next = pmd_addr_end(addr, end);
+		ret = scan_hole(call, addr, next);
+		if (ret)
+			return ret;
+		cond_resched();
+	}
+	return 0;
+}
+
 static int scan_pte_table(struct onewalk_call *call, pmd_t pmd,
 			  unsigned long addr, unsigned long end)
 {
@@ -176,7 +206,7 @@ static int scan_pud(struct onewalk_call *call, pud_t *pudp, unsigned long addr,
 	int ret;
 
 	if (pud_none(pud))
-		return scan_hole(call, addr, end);
+		return scan_large_hole(call, addr, end);
 	if (pud_leaf(pud) || pud_bad(pud))
 		return scan_same(call, addr, end, &entry);
 
@@ -199,7 +229,7 @@ static int scan_p4d(struct onewalk_call *call, p4d_t *p4dp, unsigned long addr,
 	int ret;
 
 	if (p4d_none(READ_ONCE(*p4dp)))
-		return scan_hole(call, addr, end);
+		return scan_large_hole(call, addr, end);
 
 	pudp = pud_offset(p4dp, addr);
 	for (; addr < end; addr = next, pudp++) {
@@ -219,7 +249,7 @@ static int scan_pgd(struct onewalk_call *call, pgd_t *pgdp, unsigned long addr,
 	int ret;
 
 	if (pgd_none(READ_ONCE(*pgdp)))
-		return scan_hole(call, addr, end);
+		return scan_large_hole(call, addr, end);
 
 	p4dp = p4d_offset(pgdp, addr);
 	for (; addr < end; addr = next, p4dp++) {

@@ -40,6 +40,11 @@
 /**
  * DOC: Locking
  *
+ * The caller holds a reference to the process's memory (mmget_not_zero() on the
+ * notifier's mm, or the process is its own) from before the first call until
+ * after the last: an interval notifier alone does not keep the memory of a
+ * process that exits.
+ *
  * The mmap lock is held for reading or writing, without a gap, from
  * onewalk_range_fault() or onewalk_migrate_setup() through
  * onewalk_migrate_finalize(). Between setup and finalize the caller holds the
@@ -61,6 +66,10 @@
  * which several threads serve one notifier keeps a migration (sequence read to
  * finalize) apart from other threads' faults (sequence read to commit) with a
  * lock of its own. An rw_semaphore does, which faults take for reading.
+ *
+ * In &dev_pagemap_ops.migrate_to_ram the mmap lock, or a VMA's, is held already,
+ * so no such lock may be taken: there &onewalk_migrate.notifier stays NULL, and
+ * every invalidation moves the sequence number.
  */
 
 /**
@@ -83,6 +92,8 @@
  *		};
  *		int ret;
  *
+ *		if (!mmget_not_zero(m->mm))
+ *			return -EFAULT;
  *		down_write(&m->service);
  *		do {
  *			range.notifier_seq = mmu_interval_read_begin(range.notifier);
@@ -104,6 +115,7 @@
  *		mmap_read_unlock(m->mm);
  *	out:
  *		up_write(&m->service);
+ *		mmput(m->mm);
  *		return ret;
  *	}
  */

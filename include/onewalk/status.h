@@ -38,6 +38,9 @@
  * @ONEWALK_STATUS_POISONED: hardware poison, or a poison or guard marker.
  * @ONEWALK_STATUS_UFFD: userfaultfd has to see this access first, and no fault
  *	was asked for.
+ * @ONEWALK_STATUS_SPLIT_FAILED: part of a large folio that is not mapped as one
+ *	and that could not be split. The portable engine cannot split such a
+ *	folio before 6.19.
  * @ONEWALK_STATUS_FAULT_EFAULT: the fault failed with -EFAULT.
  * @ONEWALK_STATUS_FAULT_EPERM: write was asked for in a read-only mapping.
  * @ONEWALK_STATUS_FAULT_ENOMEM: the fault failed with -ENOMEM.
@@ -65,6 +68,7 @@ enum onewalk_status {
 	ONEWALK_STATUS_HUGETLB,
 	ONEWALK_STATUS_POISONED,
 	ONEWALK_STATUS_UFFD,
+	ONEWALK_STATUS_SPLIT_FAILED,
 	ONEWALK_STATUS_FAULT_EFAULT,
 	ONEWALK_STATUS_FAULT_EPERM,
 	ONEWALK_STATUS_FAULT_ENOMEM,
