@@ -63,9 +63,10 @@ EXPORT_SYMBOL_GPL(onewalk_migrate_range_setup);
  * the destination takes the source's place; a hole's destination is mapped
  * there. An entry with MIGRATE_PFN_COMPOUND gets one destination with that flag,
  * or up to as many single ones, in dst[] from there on, as it has pages; src[]
- * then holds the pages one by one afterwards. Where that fails, or there is no destination, MIGRATE_PFN_MIGRATE is
- * cleared in src[]: the caller looks there for what really moved. Mirrors
- * migrate_vma_pages(). Does nothing when npages is 0.
+ * then holds the pages one by one afterwards. Where there is no destination, or
+ * the kernel refuses, MIGRATE_PFN_MIGRATE is cleared in src[]: the caller looks
+ * there for what really moved. Mirrors migrate_vma_pages(). Does nothing when
+ * npages is 0.
  *
  * Context: Process context; may sleep. The mmap lock and the folio locks are
  * held. Raises MMU_NOTIFY_MIGRATE for holes.

@@ -149,7 +149,7 @@ static long take_over(struct onewalk_call *call, struct migrate_vma *args)
 	unsigned long *pfns = call->range->hmm_pfns + first;
 	unsigned long nr, i, j;
 	enum onewalk_status status;
-	bool again = false;
+	bool again = false, lost;
 	long refused = 0;
 
 	for (i = 0; i < args->npages; i += nr) {
@@ -164,17 +164,18 @@ static long take_over(struct onewalk_call *call, struct migrate_vma *args)
 			onewalk_set_status(call, first + j, status);
 			pfns[j] &= ~ONEWALK_PFN_COLLECT;
 		}
-		if (lost_write(call, pfns[i], args->src[i]))
-			again = true;
-		else if (status == ONEWALK_STATUS_MIGRATING) {
-			pfns[i] = onewalk_output_over(onewalk_input_of(pfns[i]),
-						      from_migrate_pfn(args->src[i]));
-			args->src[i] = 0;
-			call->migrate->cpages += nr;
+		lost = lost_write(call, pfns[i], args->src[i]);
+		if (lost || status != ONEWALK_STATUS_MIGRATING) {
+			args->src[i] &= ~MIGRATE_PFN_MIGRATE;
+			again |= lost;
+			refused++;
 			continue;
 		}
-		args->src[i] &= ~MIGRATE_PFN_MIGRATE;
-		refused++;
+
+		pfns[i] = onewalk_output_over(onewalk_input_of(pfns[i]),
+					      from_migrate_pfn(args->src[i]));
+		args->src[i] = 0;
+		call->migrate->cpages += nr;
 	}
 	return again ? -EAGAIN : refused;
 }
