@@ -37,30 +37,25 @@
  * pages are about to leave the physical address space, and their pfn with them.
  */
 
-/**
- * ONEWALK_DEFINE_FOLIO_FREE() - make a function fit for ONEWALK_FOLIO_FREE()
- * @free: void (*)(struct folio *)
+/*
+ * ONEWALK_DEFINE_FOLIO_FREE() takes a void (*)(struct folio *); it makes of it
+ * what ONEWALK_FOLIO_FREE() then puts into &struct dev_pagemap_ops: folio_free,
+ * or before 6.19 page_free.
  */
-
-/**
- * ONEWALK_FOLIO_FREE() - initialiser of &dev_pagemap_ops.folio_free
- * @free: a function that ONEWALK_DEFINE_FOLIO_FREE() was given
- *
- * Kernels before 6.19 have page_free there.
- */
-
 #ifdef ONEWALK_HAVE_PGMAP_FOLIO_FREE
-#define ONEWALK_DEFINE_FOLIO_FREE(free)					\
-	static_assert(__same_type(&(free), (void (*)(struct folio *))0))
-#define ONEWALK_FOLIO_FREE(free)	.folio_free = (free)
+#define ONEWALK_DEFINE_FOLIO_FREE(fn)					\
+	static_assert(__same_type(&(fn), (void (*)(struct folio *))0))
+#define ONEWALK_FOLIO_FREE(fn)	.folio_free = (fn)
 #else
-#define ONEWALK_DEFINE_FOLIO_FREE(free)					\
-	static void free##_page(struct page *page)			\
+#define ONEWALK_DEFINE_FOLIO_FREE(fn)					\
+	static void fn##_page(struct page *page)			\
 	{								\
-		free(page_folio(page));					\
+		void (*folio_free)(struct folio *folio) = fn;		\
+									\
+		folio_free(page_folio(page));				\
 	}								\
-	static_assert(__same_type(&(free), (void (*)(struct folio *))0))
-#define ONEWALK_FOLIO_FREE(free)	.page_free = free##_page
+	static_assert(true)
+#define ONEWALK_FOLIO_FREE(fn)	.page_free = fn##_page
 #endif
 
 #ifndef ONEWALK_HAVE_PAGE_PGMAP

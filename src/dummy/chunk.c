@@ -230,6 +230,7 @@ static void chunk_free(struct folio *folio)
 	give_back(chunk, index, nr);
 	spin_unlock(&chunk->device->lock);
 }
+
 ONEWALK_DEFINE_FOLIO_FREE(chunk_free);
 
 static const struct dev_pagemap_ops chunk_ops = {
@@ -475,7 +476,7 @@ static int empty_chunk(struct dummy_chunk *chunk, bool killable)
 		if (!fresh)
 			evict_once(chunk, killable);
 		if (pages_used(chunk, &fresh) == used)
-			msleep(1);
+			usleep_range(500, 2000);
 	}
 	return 0;
 }

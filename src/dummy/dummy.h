@@ -39,7 +39,7 @@
 
 /* A PTE table's worth of pages; also the one size of a large device page. */
 #define DUMMY_PMD_ORDER	(PMD_SHIFT - PAGE_SHIFT)
-#define DUMMY_PMD_NR	(1UL << DUMMY_PMD_ORDER)
+#define DUMMY_PMD_NR	(PMD_SIZE / PAGE_SIZE)
 
 /* How long an operation goes on after invalidations, and other passing trouble. */
 #define DUMMY_PATIENCE	msecs_to_jiffies(1000)
@@ -60,8 +60,8 @@ struct dummy_device {
 	struct miscdevice	misc;
 	char			name[16];
 	unsigned int		id;
-	struct mutex		growth;
-	spinlock_t		lock;
+	struct mutex		growth;		/* adding, removing chunks */
+	spinlock_t		lock;		/* the rest, see above */
 	struct list_head	chunks;
 	unsigned long		total;
 	unsigned long		used;
@@ -88,14 +88,14 @@ struct dummy_mirror {
 	struct dummy_device		*device;
 	struct mmu_interval_notifier	notifier;
 	struct rw_semaphore		service;
-	struct mutex			lock;
+	struct mutex			lock;		/* table, mapped */
 	struct xarray			table;
 	unsigned long			mapped;
 	struct task_struct		*classic;
 	atomic_t			fail_alloc;
 	atomic64_t			invalidations;
 	atomic64_t			own_invalidations;
-	struct mutex			pin_lock;
+	struct mutex			pin_lock;	/* pins, pinned */
 	struct list_head		pins;
 	unsigned long			pinned;
 };

@@ -185,6 +185,21 @@ static const struct mmu_interval_notifier_ops mirror_ops = {
 	.invalidate = invalidate,
 };
 
+static struct dummy_mirror *alloc_mirror(struct dummy_device *device)
+{
+	struct dummy_mirror *mirror = kzalloc(sizeof(*mirror), GFP_KERNEL);
+
+	if (!mirror)
+		return NULL;
+	mirror->device = device;
+	init_rwsem(&mirror->service);
+	mutex_init(&mirror->lock);
+	xa_init(&mirror->table);
+	mutex_init(&mirror->pin_lock);
+	INIT_LIST_HEAD(&mirror->pins);
+	return mirror;
+}
+
 /**
  * dummy_mirror_open() - mirror the calling process
  * @device: to which device
@@ -198,16 +213,9 @@ struct dummy_mirror *dummy_mirror_open(struct dummy_device *device)
 
 	if (!current->mm)
 		return ERR_PTR(-EINVAL);
-	mirror = kzalloc(sizeof(*mirror), GFP_KERNEL);
+	mirror = alloc_mirror(device);
 	if (!mirror)
 		return ERR_PTR(-ENOMEM);
-
-	mirror->device = device;
-	init_rwsem(&mirror->service);
-	mutex_init(&mirror->lock);
-	xa_init(&mirror->table);
-	mutex_init(&mirror->pin_lock);
-	INIT_LIST_HEAD(&mirror->pins);
 
 	ret = mmu_interval_notifier_insert(&mirror->notifier, current->mm, 0,
 					   ULONG_MAX & PAGE_MASK, &mirror_ops);

@@ -275,6 +275,7 @@ enum onewalk_dummy_function {
  * @function: in: &enum onewalk_dummy_function
  * @null: in: ONEWALK_DUMMY_NULL_* and the other deviations
  * @result: out: what the call returned
+ * @pad: in: 0
  * @npages: out: &onewalk_migrate.npages after onewalk_migrate_range_setup()
  *
  * The arrays are as long as the range, or as 512 pages where the range makes no
