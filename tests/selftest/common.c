@@ -484,23 +484,33 @@ long nonzero_on_device(int fd, const void *addr, size_t npages)
 
 /* --- where a page is --- */
 
-static uint64_t read_entry(const char *path, uint64_t index)
+struct table {
+	const char *path;
+	int fd;
+	pid_t owner;
+};
+
+/* What a parent opened tells about the parent. */
+static uint64_t read_entry(struct table *table, uint64_t index)
 {
 	uint64_t entry = 0;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-	if (fd < 0 || pread(fd, &entry, 8, index * 8) != 8) {
-		note("cannot read %s: %s", path,
-			strerror(errno));
+	if (table->owner != getpid()) {
+		table->owner = getpid();
+		table->fd = open(table->path, O_RDONLY | O_CLOEXEC);
+	}
+	if (pread(table->fd, &entry, 8, index * 8) != 8) {
+		note("cannot read %s: %s", table->path, strerror(errno));
 		abort();
 	}
-	close(fd);
 	return entry;
 }
 
 uint64_t pagemap(const void *addr)
 {
-	return read_entry("/proc/self/pagemap", (uintptr_t)addr / PAGE);
+	static struct table table = { .path = "/proc/self/pagemap" };
+
+	return read_entry(&table, (uintptr_t)addr / PAGE);
 }
 
 /* A swap entry's type: those that no swapfile has are not swap. */
@@ -538,7 +548,9 @@ uint64_t pfn_of(const void *addr)
 
 uint64_t kpageflags(uint64_t pfn)
 {
-	return read_entry("/proc/kpageflags", pfn);
+	static struct table table = { .path = "/proc/kpageflags" };
+
+	return read_entry(&table, pfn);
 }
 
 bool page_flag(const void *addr, int flag)
@@ -586,9 +598,9 @@ static const char *forgotten(const void *addr)
 	flags = kpageflags(pfn);
 	if (flags >> KPF_LOCKED & 1)
 		return "is locked";
-	/* the flag of a large page is on its head */
+	/* a large page's flag is on its head, and hugetlb's are on no list */
 	if (flags >> KPF_ANON & 1 && !(flags >> KPF_LRU & 1) &&
-	    !(flags >> KPF_THP & 1))
+	    !(flags >> KPF_THP & 1) && !(flags >> KPF_HUGE & 1))
 		return "is on no LRU list";
 	return NULL;
 }
@@ -879,35 +891,42 @@ const char *map_io(void **addr, size_t *npages)
 	return *addr ? NULL : because("mmap of /dev/mem: %s", strerror(errno));
 }
 
-static const char *find_mapping(const char *name, void **addr, size_t *npages)
+/* @flags: a flag of /proc/self/smaps that the mapping shall have, or "" */
+static const char *find_mapping(const char *name, const char *flags,
+				void **addr, size_t *npages)
 {
+	FILE *maps = fopen("/proc/self/smaps", "re");
 	unsigned long start, end;
 	const char *ret = because("there is no %s mapping", name);
+	bool inside = false;
 	char line[256];
-	FILE *maps = fopen("/proc/self/maps", "re");
 
 	while (fgets(line, sizeof(line), maps)) {
-		if (!strstr(line, name))
+		if (strstr(line, name) &&
+		    sscanf(line, "%lx-%lx", &start, &end) == 2) {
+			*addr = (void *)start;
+			*npages = (end - start) / PAGE;
+			inside = true;
+		}
+		if (!inside || strncmp(line, "VmFlags:", 8))
 			continue;
-		if (sscanf(line, "%lx-%lx", &start, &end) != 2)
-			continue;
-		*addr = (void *)start;
-		*npages = (end - start) / PAGE;
-		ret = NULL;
-		break;
+		inside = false;
+		ret = strstr(line, flags) ? NULL :
+		      because("%s is no such mapping on this kernel", name);
 	}
 	fclose(maps);
 	return ret;
 }
 
+/* Since 6.15 it consists of pages like others. */
 const char *map_vvar(void **addr, size_t *npages)
 {
-	return find_mapping("[vvar]", addr, npages);
+	return find_mapping("[vvar]", " pf ", addr, npages);
 }
 
 const char *map_vdso(void **addr, size_t *npages)
 {
-	return find_mapping("[vdso]", addr, npages);
+	return find_mapping("[vdso]", "", addr, npages);
 }
 
 /* --- a mix --- */

@@ -412,14 +412,16 @@ TEST_F(request, keeps_the_bits_that_are_the_drivers)
 	EXPECT_EQ(-1, wrong_page(self->addr, 8, 1));
 }
 
-/* pages of a device are selected on the way back, and only they */
-TEST_F(request, to_system_leaves_system_memory_alone)
+/*
+ * Pages of a device are selected on the way back, and only they; with
+ * memory=system nobody can tell them apart, and all go to other pages.
+ */
+TEST_F(request, to_system_is_for_device_pages)
 {
+	const size_t there = memory_is_private() ? 4 : 8;
 	uint64_t old_pfns[8];
 	size_t i;
 
-	if (!memory_is_private())
-		SKIP(return, "memory=system has no device-private pages");
 	fill(self->addr, 8, 1);
 	ASSERT_EQ(4, to_device(self->fd, self->addr, 4));
 	for (i = 0; i < 8; i++)
@@ -429,11 +431,13 @@ TEST_F(request, to_system_leaves_system_memory_alone)
 				ONEWALK_DUMMY_MIGRATE_TO_SYSTEM, self->status,
 				NULL, NULL));
 	for (i = 0; i < 8; i++) {
-		EXPECT_EQ(i < 4 ? ONEWALK_STATUS_MIGRATING :
-				  ONEWALK_STATUS_NOT_SELECTED, self->status[i]);
-		EXPECT_EQ(PRESENT, where(self->addr + i * PAGE));
-		if (i >= 4)
-			EXPECT_EQ(old_pfns[i], pfn_of(self->addr + i * PAGE));
+		char *page = self->addr + i * PAGE;
+
+		EXPECT_EQ(i < there ? ONEWALK_STATUS_MIGRATING :
+				      ONEWALK_STATUS_NOT_SELECTED,
+			  self->status[i]);
+		EXPECT_EQ(PRESENT, where(page));
+		EXPECT_EQ(i < there, old_pfns[i] != pfn_of(page));
 	}
 	EXPECT_EQ(-1, wrong_page(self->addr, 8, 1));
 }
@@ -529,7 +533,7 @@ TEST_F(request, for_more_than_one_chunk_moves_all)
 
 /* --- the report against the kernel's own --- */
 
-#define MIX	4096
+#define MIX	2048
 
 FIXTURE(report) {
 	int fd, other;
@@ -544,7 +548,6 @@ FIXTURE_VARIANT(report) {
 
 FIXTURE_VARIANT_ADD(report, seed_1) { .seed = SEED };
 FIXTURE_VARIANT_ADD(report, seed_2) { .seed = SEED * 3 };
-FIXTURE_VARIANT_ADD(report, seed_3) { .seed = SEED * 5 };
 
 FIXTURE_SETUP(report)
 {
@@ -684,7 +687,7 @@ TEST_F(report, after_random_faults_is_the_kernels)
 
 	TH_LOG("seed %llu", (unsigned long long)variant->seed);
 	MUST(build(self, variant->seed));
-	for (i = 0; i < 300; i++) {
+	for (i = 0; i < 200; i++) {
 		first = next_random(&state) % MIX;
 		npages = 1 + next_random(&state) % 40;
 		if (npages > MIX - first)

@@ -43,6 +43,7 @@ static const uint64_t requests[NR_OPS] = {
 enum then {
 	STAYS,		/* as before: the same page, or still none */
 	COMES_IN,	/* present in system memory */
+	MAY_COME,	/* either, after an error: faults are not undone */
 	MOVES,		/* to the device */
 	MAY_MOVE,	/* the device has it if and only if the status says so */
 };
@@ -72,6 +73,7 @@ struct want {
 #define MOVING(f, may)		{ .flags = (f) | M, .maybe = (may), \
 				  .status = S(MIGRATING), .then = MOVES }
 #define FAILS(e, s)		{ .error = -(e), .status = S(s) }
+#define FAILS_LATE(e, s)	{ .error = -(e), .status = S(s), .then = MAY_COME }
 
 enum content {
 	NAMED,		/* fill(), version 1 */
@@ -98,6 +100,7 @@ FIXTURE(page) {
 	struct peer peer;
 	struct uffd uffd;
 	int pipe[2];
+	char *mixed;
 	struct place before[REGION];
 	uint64_t pfns[REGION];
 	uint8_t status[REGION];
@@ -114,8 +117,8 @@ FIXTURE_VARIANT(page) {
 	struct want want[NR_OPS];
 	/* what onewalk_migrate_setup() returns in a VMA that it refuses */
 	int refused;
-	/* device-private memory is needed to have such a page at all */
-	bool private;
+	/* with memory=system a page on the device is like any other: what then */
+	const struct want *ordinary;
 };
 
 FIXTURE_SETUP(page)
@@ -142,6 +145,8 @@ FIXTURE_TEARDOWN(page)
 		close(self->pipe[1]);
 	}
 	ioctl(self->fd, ONEWALK_DUMMY_UNPIN_ALL);
+	if (self->mixed)
+		munmap(self->mixed, NSTATE * PAGE);
 	unmap_all();
 	restore_settings();
 	EXPECT_TRUE(device_is_empty(self->fd));
@@ -332,14 +337,18 @@ static const char *make_file_shared(FIXTURE_DATA(page) *self)
 	return why;
 }
 
+/* One more page keeps the merged one, which could come back as another. */
 static const char *make_ksm(FIXTURE_DATA(page) *self)
 {
+	char *keep = map_pages(1);
 	const char *why;
 	int i;
 
 	for (i = 0; i < NSTATE; i++)
 		fill_buffer(self->page + i * PAGE, self->page, 1, 1);
+	fill_buffer(keep, self->page, 1, 1);
 	why = ksm_merge(self->page, NSTATE);
+	why = why ?: ksm_merge(keep, 1);
 	/* only they are mergeable */
 	narrow(self);
 	return why;
@@ -400,6 +409,17 @@ static const char *make_io(FIXTURE_DATA(page) *self)
 	if (!why)
 		replace(self, addr);
 	return why;
+}
+
+/* Ordinary pages that a driver put there. */
+static const char *make_mixed(FIXTURE_DATA(page) *self)
+{
+	self->mixed = mmap(NULL, NSTATE * PAGE, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE, self->fd, 0);
+	if (self->mixed == MAP_FAILED)
+		return "mmap of the device failed";
+	replace(self, self->mixed);
+	return NULL;
 }
 
 static const char *make_secret(FIXTURE_DATA(page) *self)
@@ -539,6 +559,24 @@ static const char *make_exclusive(FIXTURE_DATA(page) *self)
 
 /* --- the table: DESIGN.md, section 4 --- */
 
+static const struct want present[NR_OPS] = {
+	[REPORT] = IS(V | W),
+	[FAULT] = IS(V | W),
+	[FAULT_WRITE] = IS(V | W),
+	[MIGRATE] = MOVING(V | W, 0),
+	[FAULT_MIGRATE] = MOVING(V | W, 0),
+	[WRITE_MIGRATE] = MOVING(V | W, 0),
+};
+
+static const struct want read_only[NR_OPS] = {
+	[REPORT] = IS(V),
+	[FAULT] = IS(V),
+	[FAULT_WRITE] = FAILS(EPERM, FAULT_EPERM),
+	[MIGRATE] = MOVING(V, 0),
+	[FAULT_MIGRATE] = MOVING(V, 0),
+	[WRITE_MIGRATE] = FAILS(EPERM, FAULT_EPERM),
+};
+
 FIXTURE_VARIANT_ADD(page, untouched_hole) {
 	.make = make_hole, .content = ZEROS,
 	.want = {
@@ -631,11 +669,11 @@ FIXTURE_VARIANT_ADD(page, in_prot_none_vma) {
 	.make = make_inaccessible, .reveal = reveal_protected, .content = NAMED,
 	.want = {
 		[REPORT] = IS(E),
-		[FAULT] = FAILS(EFAULT, SPECIAL),
-		[FAULT_WRITE] = FAILS(EFAULT, SPECIAL),
+		[FAULT] = FAILS(EFAULT, FAULT_EFAULT),
+		[FAULT_WRITE] = FAILS(EFAULT, FAULT_EFAULT),
 		[MIGRATE] = STAYING(E, SPECIAL),
-		[FAULT_MIGRATE] = FAILS(EFAULT, SPECIAL),
-		[WRITE_MIGRATE] = FAILS(EFAULT, SPECIAL),
+		[FAULT_MIGRATE] = FAILS(EFAULT, FAULT_EFAULT),
+		[WRITE_MIGRATE] = FAILS(EFAULT, FAULT_EFAULT),
 	},
 };
 
@@ -644,11 +682,11 @@ FIXTURE_VARIANT_ADD(page, hole_in_prot_none_vma) {
 	.content = ZEROS,
 	.want = {
 		[REPORT] = IS(E),
-		[FAULT] = FAILS(EFAULT, SPECIAL),
-		[FAULT_WRITE] = FAILS(EFAULT, SPECIAL),
+		[FAULT] = FAILS(EFAULT, FAULT_EFAULT),
+		[FAULT_WRITE] = FAILS(EFAULT, FAULT_EFAULT),
 		[MIGRATE] = STAYING(E, SPECIAL),
-		[FAULT_MIGRATE] = FAILS(EFAULT, SPECIAL),
-		[WRITE_MIGRATE] = FAILS(EFAULT, SPECIAL),
+		[FAULT_MIGRATE] = FAILS(EFAULT, FAULT_EFAULT),
+		[WRITE_MIGRATE] = FAILS(EFAULT, FAULT_EFAULT),
 	},
 };
 
@@ -812,11 +850,11 @@ FIXTURE_VARIANT_ADD(page, of_the_vvar) {
 	.make = make_vvar, .content = HIDDEN, .refused = -EINVAL,
 	.want = {
 		[REPORT] = IS(E),
-		[FAULT] = FAILS(EFAULT, SPECIAL),
-		[FAULT_WRITE] = FAILS(EFAULT, SPECIAL),
+		[FAULT] = FAILS(EFAULT, FAULT_EFAULT),
+		[FAULT_WRITE] = FAILS(EFAULT, FAULT_EFAULT),
 		[MIGRATE] = STAYING(E, SPECIAL),
-		[FAULT_MIGRATE] = FAILS(EFAULT, SPECIAL),
-		[WRITE_MIGRATE] = FAILS(EFAULT, SPECIAL),
+		[FAULT_MIGRATE] = FAILS(EFAULT, FAULT_EFAULT),
+		[WRITE_MIGRATE] = FAILS(EFAULT, FAULT_EFAULT),
 	},
 };
 
@@ -832,15 +870,27 @@ FIXTURE_VARIANT_ADD(page, of_the_vdso) {
 	},
 };
 
+FIXTURE_VARIANT_ADD(page, inserted_by_a_driver) {
+	.make = make_mixed, .content = ZEROS, .refused = -EINVAL,
+	.want = {
+		[REPORT] = IS(V),
+		[FAULT] = IS(V),
+		[FAULT_WRITE] = COMES(V | W, 0),
+		[MIGRATE] = STAYING(V, SPECIAL),
+		[FAULT_MIGRATE] = STAYING(V, SPECIAL),
+		[WRITE_MIGRATE] = COMING(V | W, 0, SPECIAL),
+	},
+};
+
 FIXTURE_VARIANT_ADD(page, of_dev_mem) {
 	.make = make_io, .content = HIDDEN, .refused = -EINVAL,
 	.want = {
 		[REPORT] = IS(E),
-		[FAULT] = FAILS(EFAULT, SPECIAL),
-		[FAULT_WRITE] = FAILS(EFAULT, SPECIAL),
+		[FAULT] = FAILS(EFAULT, FAULT_EFAULT),
+		[FAULT_WRITE] = FAILS(EFAULT, FAULT_EFAULT),
 		[MIGRATE] = STAYING(E, SPECIAL),
-		[FAULT_MIGRATE] = FAILS(EFAULT, SPECIAL),
-		[WRITE_MIGRATE] = FAILS(EFAULT, SPECIAL),
+		[FAULT_MIGRATE] = FAILS(EFAULT, FAULT_EFAULT),
+		[WRITE_MIGRATE] = FAILS(EFAULT, FAULT_EFAULT),
 	},
 };
 
@@ -887,11 +937,11 @@ FIXTURE_VARIANT_ADD(page, hole_write_protected_by_userfaultfd) {
 	.want = {
 		[REPORT] = IS(0),
 		[FAULT] = COMES(V, 0),
-		[FAULT_WRITE] = FAILS(EFAULT, FAULT_EFAULT),
+		[FAULT_WRITE] = FAILS_LATE(EFAULT, FAULT_EFAULT),
 		[MIGRATE] = STAYING(0, UFFD),
 		[FAULT_MIGRATE] = { .maybe = V | M, .status = ANY_STATUS,
 				    .then = MAY_MOVE },
-		[WRITE_MIGRATE] = FAILS(EFAULT, FAULT_EFAULT),
+		[WRITE_MIGRATE] = FAILS_LATE(EFAULT, FAULT_EFAULT),
 	},
 };
 
@@ -960,7 +1010,7 @@ FIXTURE_VARIANT_ADD(page, spliced_into_a_pipe) {
 };
 
 FIXTURE_VARIANT_ADD(page, of_this_device) {
-	.make = make_own, .content = NAMED, .private = true,
+	.make = make_own, .content = NAMED, .ordinary = present,
 	.want = {
 		[REPORT] = IS(V | W),
 		[FAULT] = IS(V | W),
@@ -971,21 +1021,22 @@ FIXTURE_VARIANT_ADD(page, of_this_device) {
 	},
 };
 
+/* hmm_range_fault() reports a device page of one's own, whatever is asked */
 FIXTURE_VARIANT_ADD(page, of_this_device_in_read_only_vma) {
-	.make = make_own_read_only, .content = NAMED, .private = true,
+	.make = make_own_read_only, .content = NAMED, .ordinary = read_only,
 	.want = {
 		[REPORT] = IS(V),
 		[FAULT] = IS(V),
-		[FAULT_WRITE] = FAILS(EPERM, FAULT_EPERM),
+		[FAULT_WRITE] = IS(V),
 		[MIGRATE] = STAYING(V, NOT_SELECTED),
 		[FAULT_MIGRATE] = STAYING(V, NOT_SELECTED),
-		[WRITE_MIGRATE] = FAILS(EPERM, FAULT_EPERM),
+		[WRITE_MIGRATE] = STAYING(V, NOT_SELECTED),
 	},
 };
 
 FIXTURE_VARIANT_ADD(page, of_another_device) {
 	.make = make_foreign, .kept = kept_not_foreign, .content = NAMED,
-	.private = true,
+	.ordinary = present,
 	.want = {
 		[REPORT] = IS(0),
 		[FAULT] = COMES(V, W),
@@ -1018,12 +1069,16 @@ static bool migrates(enum op op)
 /* onewalk_migrate_setup() does what the other function does, but refuses more */
 static struct want wanted(const FIXTURE_VARIANT(page) *variant, enum op op)
 {
+	const struct want *want = variant->want;
+
+	if (variant->ordinary && !memory_is_private())
+		want = variant->ordinary;
 	if (op < SETUP)
-		return variant->want[op];
+		return want[op];
 	if (variant->refused)
 		return (struct want){ .error = variant->refused,
 				      .status = ANY_STATUS };
-	return variant->want[op == SETUP ? MIGRATE : FAULT_MIGRATE];
+	return want[op == SETUP ? MIGRATE : FAULT_MIGRATE];
 }
 
 static int ask(FIXTURE_DATA(page) *self, enum op op, void *addr, size_t npages)
@@ -1071,6 +1126,8 @@ static bool is_there(const char *page, struct place before, enum then then,
 		       pfn_of(page) == before.pfn;
 	case COMES_IN:
 		return where(page) == PRESENT;
+	case MAY_COME:
+		return where(page) == PRESENT || where(page) == before.where;
 	case MOVES:
 		return moved_to_device(page, before.pfn);
 	default:
@@ -1165,8 +1222,6 @@ static void run(struct __test_metadata *_metadata, FIXTURE_DATA(page) *self,
 	struct want want;
 	size_t i;
 
-	if (variant->private && !memory_is_private())
-		SKIP(return, "memory=system has no device-private pages");
 	SET_UP(variant->make(self));
 	want = wanted(variant, op);
 
@@ -1240,14 +1295,15 @@ TEST_F(page, is_reported_as_the_kernel_does)
 	uint64_t ours[REGION], theirs[REGION];
 	size_t i, j;
 
-	if (variant->private && !memory_is_private())
-		SKIP(return, "memory=system has no device-private pages");
 	SET_UP(variant->make(self));
 
 	for (i = 0; i < ARRAY_SIZE(ops); i++) {
-		int ret = dummy_report(self->fd, self->start, self->npages,
-				       ours, requests[ops[i]], false);
+		int ret;
 
+		memset(ours, 0, sizeof(ours));
+		memset(theirs, 0, sizeof(theirs));
+		ret = dummy_report(self->fd, self->start, self->npages, ours,
+				   requests[ops[i]], false);
 		EXPECT_EQ(dummy_report(self->fd, self->start, self->npages,
 				       theirs, requests[ops[i]], true), ret);
 		for (j = 0; !ret && j < self->npages; j++)

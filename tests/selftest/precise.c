@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Exactly the missing pages are faulted, in the way that costs least: counted
+ * by probes on the kernel's own functions, in the calling thread.
+ */
+#include "kselftest_harness.h"
+
+#include <sched.h>
+
+#include "common.h"
+
+#define NPAGES	512
+
+FIXTURE(precise) {
+	int fd;
+	char *addr;
+	struct counter counter;
+	struct peer peer;
+	uint8_t kinds[NPAGES];
+	uint8_t status[NPAGES];
+	struct onewalk_dummy_migrate result;
+};
+
+FIXTURE_VARIANT(precise) {
+	unsigned int method;
+};
+
+FIXTURE_VARIANT_ADD(precise, range) { .method = ONEWALK_DUMMY_RANGE };
+FIXTURE_VARIANT_ADD(precise, setup) { .method = ONEWALK_DUMMY_SETUP };
+
+FIXTURE_SETUP(precise)
+{
+	cpu_set_t cpu;
+
+	/* one LRU batch, so that it is known where a page can be */
+	CPU_ZERO(&cpu);
+	CPU_SET(0, &cpu);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpu), &cpu));
+	self->fd = dummy_open(0);
+	ASSERT_LE(0, self->fd);
+	/* one PTE table, the window of a GPU fault */
+	self->addr = map_aligned(NPAGES, HUGE);
+	ASSERT_NE(NULL, self->addr);
+	fill(self->addr, NPAGES, 1);
+	/* so that the answer has a place without a fault of its own */
+	memset(self->status, 0xff, NPAGES);
+}
+
+FIXTURE_TEARDOWN(precise)
+{
+	counter_close(&self->counter);
+	peer_stop(&self->peer);
+	unmap_all();
+	EXPECT_TRUE(device_is_empty(self->fd));
+	close(self->fd);
+}
+
+static int migrate(FIXTURE_DATA(precise) *self,
+		   const FIXTURE_VARIANT(precise) *variant, char *addr,
+		   unsigned int flags)
+{
+	return dummy_migrate(self->fd, addr, NPAGES, variant->method, flags,
+			     self->status, NULL, &self->result);
+}
+
+/*
+ * After fork() all that the caller itself writes to, the answer's place and the
+ * stack, is to be copied first: once, by a call that does not count.
+ */
+static void share(struct __test_metadata *_metadata, FIXTURE_DATA(precise) *self,
+		  const FIXTURE_VARIANT(precise) *variant)
+{
+	char *page = map_pages(NPAGES);
+
+	MUST(counter_open(&self->counter, "handle_mm_fault"));
+	ASSERT_OK(peer_start(&self->peer));
+	memset(self->status, 0xff, NPAGES);
+	counter_start(&self->counter);
+	ASSERT_OK(migrate(self, variant, page, ONEWALK_DUMMY_MIGRATE_FAULT));
+	counter_stop(&self->counter);
+}
+
+/* Migrates all, which takes so many calls of the function. */
+static void expect_calls(struct __test_metadata *_metadata,
+			 FIXTURE_DATA(precise) *self,
+			 const FIXTURE_VARIANT(precise) *variant,
+			 const char *function, uint64_t expected)
+{
+	uint64_t calls;
+	int ret;
+
+	if (!self->counter.name[0])
+		MUST(counter_open(&self->counter, function));
+	counter_start(&self->counter);
+	ret = migrate(self, variant, self->addr, ONEWALK_DUMMY_MIGRATE_FAULT);
+	calls = counter_stop(&self->counter);
+	EXPECT_EQ(0, ret);
+	EXPECT_EQ(expected, calls);
+	EXPECT_EQ(NPAGES, self->result.moved);
+}
+
+static void expect_faults(struct __test_metadata *_metadata,
+			  FIXTURE_DATA(precise) *self,
+			  const FIXTURE_VARIANT(precise) *variant,
+			  uint64_t expected)
+{
+	expect_calls(_metadata, self, variant, "handle_mm_fault", expected);
+}
+
+/* Without this, a count of nothing would prove nothing. */
+TEST_F(precise, counter_counts_faults)
+{
+	char *page = map_pages(16);
+
+	MUST(counter_open(&self->counter, "handle_mm_fault"));
+	counter_start(&self->counter);
+	fill(page, 16, 1);
+	EXPECT_EQ(16, counter_stop(&self->counter));
+	EXPECT_EQ(-1, wrong_page(page, 16, 1));
+}
+
+TEST_F(precise, present_pages_take_no_fault)
+{
+	expect_faults(_metadata, self, variant, 0);
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
+TEST_F(precise, holes_take_no_fault)
+{
+	madvise(self->addr, NPAGES * PAGE, MADV_DONTNEED);
+	expect_faults(_metadata, self, variant, 0);
+	EXPECT_EQ(-1, nonzero_page(self->addr, NPAGES));
+}
+
+TEST_F(precise, zero_pages_take_no_fault)
+{
+	madvise(self->addr, NPAGES * PAGE, MADV_DONTNEED);
+	nonzero_page(self->addr, NPAGES);
+	expect_faults(_metadata, self, variant, 0);
+	EXPECT_EQ(-1, nonzero_page(self->addr, NPAGES));
+}
+
+TEST_F(precise, each_swapped_page_takes_one_fault)
+{
+	size_t i, nswapped = 0;
+
+	for (i = 3; i < NPAGES; i += 1 + i % 37) {
+		MUST(swap_out(self->addr + i * PAGE, 1));
+		nswapped++;
+	}
+	ASSERT_LT(20, nswapped);
+	expect_faults(_metadata, self, variant, nswapped);
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
+TEST_F(precise, one_swapped_page_at_the_start_takes_one_fault)
+{
+	MUST(swap_out(self->addr, 1));
+	expect_faults(_metadata, self, variant, 1);
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
+TEST_F(precise, mix_takes_one_fault_for_each_swapped_page)
+{
+	size_t i, nswapped = 0;
+
+	madvise(self->addr, NPAGES * PAGE, MADV_DONTNEED);
+	MUST(scatter(self->addr, NPAGES, 42, (1U << NR_KINDS) - 1,
+		     self->kinds));
+	for (i = 0; i < NPAGES; i++)
+		nswapped += self->kinds[i] == KIND_SWAPPED;
+	expect_faults(_metadata, self, variant, nswapped);
+	EXPECT_EQ(-1, wrong_scattered(self->addr, NPAGES, self->kinds));
+}
+
+TEST_F(precise, nothing_is_faulted_when_no_fault_is_asked_for)
+{
+	uint64_t faults;
+	int ret;
+
+	MUST(swap_out(self->addr, NPAGES / 2));
+	MUST(counter_open(&self->counter, "handle_mm_fault"));
+	counter_start(&self->counter);
+	ret = migrate(self, variant, self->addr, 0);
+	faults = counter_stop(&self->counter);
+	EXPECT_EQ(0, ret);
+	EXPECT_EQ(0, faults);
+	EXPECT_EQ(NPAGES / 2, self->result.moved);
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
+/* hmm_range_fault() is for what a kernel reports better itself: not for this. */
+TEST_F(precise, ordinary_memory_is_not_left_to_the_kernel)
+{
+	MUST(swap_out(self->addr + 7 * PAGE, 2));
+	expect_calls(_metadata, self, variant, "hmm_range_fault", 0);
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
+/* The portable engine collects a PTE table in one walk of the kernel's. */
+TEST_F(precise, one_table_is_collected_by_one_walk)
+{
+	MUST(swap_out(self->addr + 7 * PAGE, 2));
+	expect_calls(_metadata, self, variant, "migrate_vma_setup",
+		     engine_is_portable() ? 1 : 0);
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
+/*
+ * Pages just faulted in sit in this CPU's LRU batch. Looking there is cheap;
+ * having every CPU look, which the kernel does when it meets one, is not.
+ */
+TEST_F(precise, faulted_pages_do_not_drain_all_cpus)
+{
+	MUST(swap_out(self->addr, 64));
+	if (counter_open(&self->counter, "__lru_add_drain_all"))
+		MUST(counter_open(&self->counter, "lru_add_drain_all"));
+	expect_calls(_metadata, self, variant, NULL, 0);
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
+/*
+ * Unmapping pages that fork() shares announces itself to our own notifier, page
+ * by page. That is no reason to begin again.
+ */
+TEST_F(precise, pages_shared_by_fork_migrate_without_a_retry)
+{
+	struct onewalk_dummy_info before, after;
+
+	share(_metadata, self, variant);
+	ASSERT_OK(dummy_info(self->fd, &before));
+	expect_faults(_metadata, self, variant, 0);
+	ASSERT_OK(dummy_info(self->fd, &after));
+	EXPECT_EQ(NPAGES, self->result.mapped);
+	EXPECT_EQ(0, self->result.retries);
+	EXPECT_LT(0, after.own_invalidations - before.own_invalidations);
+	EXPECT_EQ(after.own_invalidations - before.own_invalidations,
+		  after.invalidations - before.invalidations);
+	EXPECT_EQ(-1, peer_wrong_page(&self->peer, self->addr, NPAGES, 1));
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
+/*
+ * To write, they are copied first; that is not our own, and one retry is due.
+ * onewalk_migrate_setup() does not ask for write: they stay shared.
+ */
+TEST_F(precise, pages_shared_by_fork_are_copied_to_write_within_one_retry)
+{
+	bool copies = variant->method == ONEWALK_DUMMY_RANGE;
+	uint64_t faults;
+	int ret;
+
+	share(_metadata, self, variant);
+	counter_start(&self->counter);
+	ret = migrate(self, variant, self->addr, ONEWALK_DUMMY_MIGRATE_FAULT |
+						 ONEWALK_DUMMY_MIGRATE_WRITE);
+	faults = counter_stop(&self->counter);
+	EXPECT_EQ(0, ret);
+	EXPECT_EQ(copies ? NPAGES : 0, faults);
+	EXPECT_EQ(NPAGES, self->result.moved);
+	EXPECT_GE(copies ? 1 : 0, self->result.retries);
+	EXPECT_EQ(-1, peer_wrong_page(&self->peer, self->addr, NPAGES, 1));
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
+/* What the faults themselves announce is met once, not at every attempt. */
+TEST_F(precise, swapped_pages_converge_within_one_retry)
+{
+	MUST(swap_out(self->addr, NPAGES));
+	expect_faults(_metadata, self, variant, NPAGES);
+	EXPECT_GE(1, self->result.retries);
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
+ONEWALK_MAIN
