@@ -304,7 +304,8 @@ static int reserve_addresses(struct dummy_chunk *chunk, unsigned long bytes)
 	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE))
 		return -EOPNOTSUPP;
 
-	resource = request_free_mem_region(&iomem_resource, bytes, "hmm_dmirror");
+	resource = request_free_mem_region(&iomem_resource, bytes,
+					   chunk->device->name);
 	if (!IS_ERR(resource)) {
 		chunk->resource = resource;
 		return 0;

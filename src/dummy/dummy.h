@@ -167,7 +167,7 @@ int dummy_fault_once(struct dummy_mirror *mirror, struct onewalk_range *range,
 		     dummy_fault_fn fault);
 int dummy_fault_and_use(struct dummy_mirror *mirror,
 			struct onewalk_range *range, dummy_fault_fn fault,
-			dummy_use_fn use, void *data);
+			dummy_use_fn use, void *data, bool shrink);
 int dummy_fault(struct dummy_mirror *mirror, unsigned long start,
 		unsigned long end, bool write);
 int dummy_fault_unlocked(struct dummy_mirror *mirror, unsigned long start,

@@ -6,6 +6,7 @@
 #include <linux/jiffies.h>
 #include <linux/minmax.h>
 #include <linux/rmap.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -87,6 +88,9 @@ static int make_exclusive(struct dummy_mirror *mirror, unsigned long addr)
 	int ret, err;
 
 	for (;;) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
 		ret = try_exclusive(mirror, addr);
 		if (ret != -EBUSY || dummy_expired(deadline, &ret))
 			return ret;

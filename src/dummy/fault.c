@@ -96,6 +96,14 @@ int dummy_fault_once(struct dummy_mirror *mirror, struct onewalk_range *range,
 	return ret;
 }
 
+/* The shorter it takes, the less often something comes between. */
+static void halve(struct onewalk_range *range)
+{
+	unsigned long half = (range->end - range->start) / 2;
+
+	range->end = range->start + max(PAGE_SIZE, half & PAGE_MASK);
+}
+
 /**
  * dummy_fault_and_use() - fault, report and do something with the report
  * @mirror: the mirror
@@ -103,16 +111,20 @@ int dummy_fault_once(struct dummy_mirror *mirror, struct onewalk_range *range,
  * @fault: onewalk_range_fault() or the kernel's
  * @use: what to do, under &dummy_mirror.lock, while the report is true
  * @data: for @use
+ * @shrink: rather than to fail, do less: &onewalk_range.end tells how much
  *
  * Under &dummy_mirror.service, so that no migration of ours comes between.
  */
 int dummy_fault_and_use(struct dummy_mirror *mirror,
 			struct onewalk_range *range, dummy_fault_fn fault,
-			dummy_use_fn use, void *data)
+			dummy_use_fn use, void *data, bool shrink)
 {
 	unsigned long deadline;
 	int ret;
 
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	cond_resched();
 	ret = down_read_killable(&mirror->service);
 	if (ret)
 		return ret;
@@ -121,6 +133,8 @@ int dummy_fault_and_use(struct dummy_mirror *mirror,
 		ret = dummy_fault_once(mirror, range, fault);
 		if (!ret)
 			ret = use_report(mirror, range, use, data);
+		if (ret == -EBUSY && shrink)
+			halve(range);
 	} while (ret == -EBUSY && !dummy_expired(deadline, &ret));
 	up_read(&mirror->service);
 	return ret;
@@ -130,7 +144,7 @@ static int fault_and_map(struct dummy_mirror *mirror,
 			 struct onewalk_range *range, bool device_only)
 {
 	return dummy_fault_and_use(mirror, range, onewalk_range_fault, map_pfns,
-				   &device_only);
+				   &device_only, true);
 }
 
 static void init_range(struct onewalk_range *range, struct dummy_mirror *mirror,

@@ -36,7 +36,8 @@ static void use_memory(unsigned int kind, char *name)
 {
 	dummy_memory = kind;
 	/* What /sys/module/onewalk_dummy/parameters/memory shows. */
-	memory = name;
+	if (!memory)
+		memory = name;
 }
 
 static int choose_private(void)

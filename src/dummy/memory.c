@@ -90,7 +90,10 @@ struct page *dummy_memory_alloc(struct dummy_device *device, unsigned int order)
  * dummy_system_alloc() - a page of system memory for what leaves the device
  * @vma: where it will be mapped; NULL when that is not known
  * @addr: the address in it
- * @order: 0, or DUMMY_PMD_ORDER, for which there is always another way
+ * @order: 0 or DUMMY_PMD_ORDER
+ *
+ * With a @vma there is another way when there is no large page, so that one is
+ * not fought for.
  *
  * Return: a locked page with one reference; NULL when there is none.
  */
@@ -99,11 +102,12 @@ struct page *dummy_system_alloc(struct vm_area_struct *vma,
 {
 	struct page *page;
 
+	if (!vma)
+		return ordinary_page(GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
+				     __GFP_RETRY_MAYFAIL, order);
 	if (order)
 		return ordinary_page(GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
 				     __GFP_NORETRY, order);
-	if (!vma)
-		return ordinary_page(GFP_HIGHUSER_MOVABLE, 0);
 
 	page = alloc_page_vma(GFP_HIGHUSER_MOVABLE, vma, addr);
 	if (page)

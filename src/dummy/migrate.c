@@ -10,6 +10,7 @@
 #include <linux/jiffies.h>
 #include <linux/minmax.h>
 #include <linux/nodemask.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -300,6 +301,8 @@ static int do_piece(struct job *job, unsigned long *start)
 	int ret;
 
 	for (;;) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
 		ret = try_piece(job, start);
 		if (ret != -EBUSY || dummy_expired(deadline, &ret))
 			return ret;

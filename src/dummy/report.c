@@ -78,7 +78,7 @@ static int snapshot_window(struct dummy_mirror *mirror, unsigned long start,
 	};
 
 	return dummy_fault_and_use(mirror, &range, onewalk_range_fault,
-				   use_prot, prot);
+				   use_prot, prot, false);
 }
 
 /**
@@ -168,7 +168,7 @@ static int report(struct dummy_mirror *mirror,
 	return dummy_fault_and_use(mirror, &range,
 				   arg->kernel ? dummy_classic_fault :
 						 onewalk_range_fault,
-				   use_nothing, NULL);
+				   use_nothing, NULL, false);
 }
 
 /**

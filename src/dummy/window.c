@@ -9,10 +9,15 @@
 #include <linux/delay.h>
 #include <linux/jiffies.h>
 #include <linux/minmax.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
 #include "dummy.h"
+
+/* How far apart two passes are, in microseconds. */
+#define RETRY_MIN	100
+#define RETRY_MAX	1000
 
 /**
  * struct window - a part of the range, in one PTE table and one VMA
@@ -20,6 +25,8 @@
  * @to_device: which way
  * @start: first user address
  * @end: first address behind
+ * @patience: jiffies that may still be spent on going over windows again
+ * @since: when that was last taken from; 0 in a window's first pass
  * @moved: how many pages the last pass moved
  * @left: how many it should have moved and did not
  * @src: for the migration
@@ -33,6 +40,8 @@ struct window {
 	bool			to_device;
 	unsigned long		start;
 	unsigned long		end;
+	unsigned long		patience;
+	unsigned long		since;
 	unsigned long		moved;
 	unsigned long		left;
 	unsigned long		src[DUMMY_PMD_NR];
@@ -126,6 +135,9 @@ static int pass(struct window *window)
 	unsigned long seq;
 	int ret;
 
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	cond_resched();
 	ret = down_write_killable(&mirror->service);
 	if (ret)
 		return ret;
@@ -137,6 +149,19 @@ static int pass(struct window *window)
 	}
 	up_write(&mirror->service);
 	return ret;
+}
+
+static bool give_up(struct window *window)
+{
+	unsigned long now = jiffies;
+
+	if (window->since)
+		window->patience -= min(window->patience, now - window->since);
+	if (!window->patience)
+		return true;
+	window->since = now ?: 1;
+	usleep_range(RETRY_MIN, RETRY_MAX);
+	return false;
 }
 
 /* May a page that the device does not map be there after another pass? */
@@ -196,11 +221,10 @@ static int load_present(struct window *window, unsigned long *n)
  */
 static int to_device(struct window *window)
 {
-	unsigned long deadline = jiffies + DUMMY_PATIENCE;
 	unsigned long n;
 	int ret;
 
-	for (;;) {
+	do {
 		ret = pass(window);
 		if (!ret)
 			ret = load_present(window, &n);
@@ -213,18 +237,15 @@ static int to_device(struct window *window)
 			if (!hopeful(window, n))
 				return ret;
 		}
-		if (dummy_expired(deadline, &ret))
-			return ret;
-		usleep_range(100, 1000);
-	}
+	} while (!give_up(window));
+	return ret;
 }
 
 static int to_system(struct window *window, u64 *moved)
 {
-	unsigned long deadline = jiffies + DUMMY_PATIENCE;
 	int ret;
 
-	for (;;) {
+	do {
 		ret = pass(window);
 		if (ret && ret != -EBUSY)
 			return ret;
@@ -234,10 +255,8 @@ static int to_system(struct window *window, u64 *moved)
 			if (!window->left || !dummy_is_private())
 				return 0;
 		}
-		if (dummy_expired(deadline, &ret))
-			return ret;
-		usleep_range(100, 1000);
-	}
+	} while (!give_up(window));
+	return ret;
 }
 
 static struct window *alloc_window(struct dummy_mirror *mirror, bool to_device,
@@ -249,6 +268,7 @@ static struct window *alloc_window(struct dummy_mirror *mirror, bool to_device,
 		return NULL;
 	window->mirror = mirror;
 	window->to_device = to_device;
+	window->patience = DUMMY_PATIENCE;
 	if (!to_device)
 		return window;
 
@@ -271,6 +291,7 @@ static void next_window(struct window *window, unsigned long start,
 {
 	window->start = start;
 	window->end = min(end, ALIGN(start + 1, PMD_SIZE));
+	window->since = 0;
 	memset(window->there, false, sizeof(window->there));
 }
 
