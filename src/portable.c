@@ -7,6 +7,7 @@
  * inside one PTE table, so that it does not touch, lock and restore what would
  * be refused anyway.
  */
+#include <linux/memory_hotplug.h>
 #include <linux/memremap.h>
 #include <linux/migrate.h>
 #include <linux/pagemap.h>
@@ -92,21 +93,26 @@ static bool lost_write(const struct onewalk_call *call, unsigned long pfn,
 /* Why migrate_vma_setup() would not have a page, as far as can be seen. */
 static enum onewalk_status refusal(unsigned long pfn)
 {
-	enum onewalk_status status = ONEWALK_STATUS_UNKNOWN;
 	struct folio *folio;
+	struct page *page;
 
 	if (!(pfn & ONEWALK_PFN_VALID))
-		return status;
+		return ONEWALK_STATUS_UNKNOWN;
 
-	/* No reference is held: what is seen is a guess, but it is readable. */
-	rcu_read_lock();
-	folio = page_folio(onewalk_pfn_to_page(pfn & ~ONEWALK_PFN_PRIVATE));
+	/*
+	 * No reference is held, so what is seen is a guess. Device memory may
+	 * have been unplugged since, and its struct pages with it.
+	 */
+	pfn &= ~(ONEWALK_PFN_FLAGS | ONEWALK_PFN_PRIVATE);
+	page = pfn_to_online_page(pfn);
+	if (!page)
+		return ONEWALK_STATUS_LOCKED;
+	folio = page_folio(page);
 	if (folio_test_locked(folio))
-		status = ONEWALK_STATUS_LOCKED;
-	else if (!folio_is_zone_device(folio) && !folio_test_lru(folio))
-		status = ONEWALK_STATUS_NOT_ON_LRU;
-	rcu_read_unlock();
-	return status;
+		return ONEWALK_STATUS_LOCKED;
+	if (!folio_test_lru(folio))
+		return ONEWALK_STATUS_NOT_ON_LRU;
+	return ONEWALK_STATUS_UNKNOWN;
 }
 
 /*

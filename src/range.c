@@ -444,13 +444,30 @@ int onewalk_look_at_nothing(struct onewalk_call *call, unsigned long addr,
 	return 0;
 }
 
+/*
+ * A report is for a device that reads. To collect without faulting, as
+ * migrate_vma_setup() does, needs no access: memory that was made unreadable
+ * while it was on the device must be able to come back.
+ */
+static bool accessible(const struct onewalk_call *call)
+{
+	const struct vm_area_struct *vma = call->vma;
+
+	if (vma->vm_flags & (VM_IO | VM_PFNMAP))
+		return false;
+	if (vma->vm_flags & VM_READ)
+		return true;
+	return !call->range->notifier &&
+	       !(call->migrate->flags & ONEWALK_MIGRATE_FAULT);
+}
+
 static int look_at_vma(struct onewalk_call *call, unsigned long addr,
 		       unsigned long end)
 {
 	struct vm_area_struct *vma = call->vma;
 	int ret;
 
-	if ((vma->vm_flags & (VM_IO | VM_PFNMAP)) || !(vma->vm_flags & VM_READ))
+	if (!accessible(call))
 		return onewalk_look_at_nothing(call, addr, end);
 
 	if (is_vm_hugetlb_page(vma))
