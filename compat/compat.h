@@ -49,6 +49,11 @@ void lru_add_drain(void);
 #define ONEWALK_MIGRATE_VMA_SPLITS	0
 #endif
 
+#ifndef ONEWALK_HAVE_PTE_UFFD
+#define pte_uffd(pte)			pte_uffd_wp(pte)
+#define pmd_uffd(pmd)			pmd_uffd_wp(pmd)
+#endif
+
 #ifndef ONEWALK_HAVE_PTE_DEVMAP
 /* No PTE is marked so any more: DAX pages are like all others. */
 #define pte_devmap(pte)			((void)(pte), 0)

@@ -55,6 +55,28 @@ void onewalk_migrate_range_setup(struct onewalk_range *range)
 }
 EXPORT_SYMBOL_GPL(onewalk_migrate_range_setup);
 
+/* Pages that were migrating, and did not move after all. */
+static void settle_status(const struct onewalk_migrate *migrate)
+{
+	unsigned long i, j, nr;
+	u8 why;
+
+	for (i = 0; i < migrate->npages; i += nr) {
+		nr = 1;
+		if (migrate->status[i] != ONEWALK_STATUS_MIGRATING)
+			continue;
+		if (migrate->src[i] & MIGRATE_PFN_COMPOUND)
+			nr = min(PMD_SIZE / PAGE_SIZE, migrate->npages - i);
+		if (migrate->src[i] & MIGRATE_PFN_MIGRATE)
+			continue;
+
+		why = migrate->dst[i] ? ONEWALK_STATUS_UNKNOWN :
+					ONEWALK_STATUS_STOPPED;
+		for (j = i; j < i + nr; j++)
+			migrate->status[j] = why;
+	}
+}
+
 /**
  * onewalk_migrate_pages() - move the pages' identity to their destinations
  * @migrate: set up, with &onewalk_migrate.dst filled for pages that are to move
@@ -65,16 +87,20 @@ EXPORT_SYMBOL_GPL(onewalk_migrate_range_setup);
  * or up to as many single ones, in dst[] from there on, as it has pages; src[]
  * then holds the pages one by one afterwards. Where there is no destination, or
  * the kernel refuses, MIGRATE_PFN_MIGRATE is cleared in src[]: the caller looks
- * there for what really moved. Mirrors migrate_vma_pages(). Does nothing when
- * npages is 0.
+ * there for what really moved; &onewalk_migrate.status follows. Mirrors
+ * migrate_vma_pages(). Does nothing when npages is 0.
  *
  * Context: Process context; may sleep. The mmap lock and the folio locks are
  * held. Raises MMU_NOTIFY_MIGRATE for holes.
  */
 void onewalk_migrate_pages(struct onewalk_migrate *migrate)
 {
-	if (migrate->npages)
-		onewalk_engine->pages(migrate);
+	if (!migrate->npages)
+		return;
+
+	onewalk_engine->pages(migrate);
+	if (migrate->status)
+		settle_status(migrate);
 }
 EXPORT_SYMBOL_GPL(onewalk_migrate_pages);
 

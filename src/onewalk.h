@@ -41,6 +41,7 @@ enum onewalk_kind {
  * struct onewalk_entry - what the page table holds at one address
  * @kind: what it is
  * @write: a page or device page that may be written
+ * @uffd: present, and write-protected by userfaultfd
  * @order: order of the mapping, 0 for a PTE
  * @pfn: for ZERO, PAGE, PROTNONE and DEVICE: the pfn of this very page
  * @owner: for DEVICE: owner of the pgmap, read once; NULL when the page was in
@@ -49,6 +50,7 @@ enum onewalk_kind {
 struct onewalk_entry {
 	enum onewalk_kind	kind;
 	bool			write;
+	bool			uffd;
 	u8			order;
 	unsigned long		pfn;
 	const void		*owner;
@@ -59,6 +61,7 @@ struct onewalk_entry {
  * @range: the caller's range, or the one made for onewalk_migrate_setup()
  * @migrate: the caller's migration; NULL when only a report is wanted
  * @mm: the process
+ * @status: NULL, or the caller's array
  * @vma: the VMA under the scan
  * @locked: NULL, or cleared when a fault dropped the mmap lock
  * @addr: where the scan stopped
@@ -73,6 +76,7 @@ struct onewalk_call {
 	struct onewalk_range	*range;
 	struct onewalk_migrate	*migrate;
 	struct mm_struct	*mm;
+	u8			*status;
 	struct vm_area_struct	*vma;
 	bool			*locked;
 	unsigned long		addr;

@@ -223,6 +223,9 @@ static int collect_stretch(struct onewalk_call *call, struct migrate_vma *args)
 	if (refused < 0)
 		return refused;
 
+	/* What the kernel has just put back is in this CPU's batch. */
+	if (next_collect(call, args->start) < end)
+		lru_add_drain();
 	for (i = first; i < first + npages && !ret; i++)
 		if (call->range->hmm_pfns[i] & ONEWALK_PFN_COLLECT)
 			ret = not_collected(call, i);

@@ -86,10 +86,8 @@ static void keep_output(struct onewalk_call *call)
 void onewalk_set_status(const struct onewalk_call *call, unsigned long i,
 			enum onewalk_status status)
 {
-	if (call->range->status)
-		call->range->status[i] = status;
-	if (call->migrate && call->migrate->status)
-		call->migrate->status[i] = status;
+	if (call->status)
+		call->status[i] = status;
 }
 
 /* Until a page has its turn. */
@@ -97,10 +95,8 @@ static void clear_status(const struct onewalk_call *call)
 {
 	unsigned long npages = onewalk_index(call, call->range->end);
 
-	if (call->range->status)
-		memset(call->range->status, ONEWALK_STATUS_STOPPED, npages);
-	if (call->migrate && call->migrate->status)
-		memset(call->migrate->status, ONEWALK_STATUS_STOPPED, npages);
+	if (call->status)
+		memset(call->status, ONEWALK_STATUS_STOPPED, npages);
 }
 
 /* After an error nothing is migrating any more. */
@@ -191,8 +187,12 @@ enum onewalk_status onewalk_hole_status(const struct onewalk_call *call)
 	return ONEWALK_STATUS_MIGRATING;
 }
 
-static enum onewalk_status zero_status(const struct onewalk_call *call)
+/* The driver's page would not carry userfaultfd's protection. */
+static enum onewalk_status zero_status(const struct onewalk_call *call,
+				       const struct onewalk_entry *entry)
 {
+	if (entry->uffd)
+		return ONEWALK_STATUS_UFFD;
 	if (!(call->migrate->flags & ONEWALK_MIGRATE_SELECT_SYSTEM))
 		return ONEWALK_STATUS_NOT_SELECTED;
 	return onewalk_hole_status(call);
@@ -216,7 +216,7 @@ static enum onewalk_status entry_status(const struct onewalk_call *call,
 	case ONEWALK_HOLE:
 		return onewalk_hole_status(call);
 	case ONEWALK_ZERO:
-		return zero_status(call);
+		return zero_status(call, entry);
 	case ONEWALK_PAGE:
 	case ONEWALK_PROTNONE:
 		return onewalk_page_status(call->migrate,
@@ -542,6 +542,8 @@ static int begin_migrate(struct onewalk_call *call)
 	migrate->end = range->end;
 	if (range->notifier)
 		migrate->notifier = range->notifier;
+	if (range->status)
+		migrate->status = range->status;
 	if (!vma)
 		return 0;
 	if (range->start < vma->vm_start || range->end > vma->vm_end)
@@ -594,6 +596,9 @@ static int range_fault(struct onewalk_call *call)
 
 	mmap_assert_locked(call->mm);
 
+	call->status = call->range->status;
+	if (!call->status && call->migrate)
+		call->status = call->migrate->status;
 	clear_status(call);
 	if (call->migrate) {
 		ret = begin_migrate(call);
@@ -612,9 +617,7 @@ static int range_fault(struct onewalk_call *call)
 		restore_input(call, call->addr);
 	} while (ret == -EAGAIN && --rounds);
 
-	stop_status(call->range->status, npages);
-	if (call->migrate)
-		stop_status(call->migrate->status, npages);
+	stop_status(call->status, npages);
 	return ret == -EAGAIN ? -EBUSY : ret;
 }
 

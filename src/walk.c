@@ -61,6 +61,7 @@ static void look_at_pte(pte_t pte, struct onewalk_entry *entry)
 
 	entry->pfn = pte_pfn(pte);
 	entry->write = pte_write(pte);
+	entry->uffd = pte_uffd(pte);
 	if (is_zero_pfn(entry->pfn))
 		entry->kind = ONEWALK_ZERO;
 	else if ((pte_special(pte) && !pte_devmap(pte)) ||
@@ -106,6 +107,7 @@ static void look_at_pmd(struct vm_area_struct *vma, pmd_t pmd,
 
 	entry->pfn = pmd_pfn(pmd) + ((addr & ~PMD_MASK) >> PAGE_SHIFT);
 	entry->write = pmd_write(pmd);
+	entry->uffd = pmd_uffd(pmd);
 	if (!pfn_valid(entry->pfn))
 		entry->kind = ONEWALK_SPECIAL;
 	else if (huge_zero(vma, entry->pfn))

@@ -140,8 +140,8 @@
  * @ONEWALK_PFN_ORDER_SHIFT: where the order of the CPU's mapping is: 5 bits,
  *	see onewalk_pfn_to_map_order().
  * @ONEWALK_PFN_REQ_FAULT: in: the page must come out VALID.
- * @ONEWALK_PFN_REQ_WRITE: in: the page must come out WRITE. Only together with
- *	REQ_FAULT.
+ * @ONEWALK_PFN_REQ_WRITE: in: the page must come out WRITE. Counts only
+ *	together with REQ_FAULT.
  * @ONEWALK_PFN_REQ_MIGRATE: in: prepare the page for migration, if
  *	&onewalk_migrate.flags selects its kind.
  * @ONEWALK_PFN_REQ_FLAGS: all that can be asked.
@@ -267,7 +267,8 @@ enum onewalk_migrate_flags {
  *	onewalk_is_own_invalidate(). In for onewalk_migrate_setup(), where it
  *	may be NULL; out of onewalk_range_fault().
  * @status: NULL, or an array of one byte for each page, filled with &enum
- *	onewalk_status.
+ *	onewalk_status; brought up to date by onewalk_migrate_pages(). Out of
+ *	onewalk_range_fault() it is &onewalk_range.status, if that is set.
  */
 struct onewalk_migrate {
 	struct vm_area_struct		*vma;

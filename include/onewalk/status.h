@@ -11,7 +11,8 @@
  * enum onewalk_status - what became of one page of a fault-and-migrate call
  *
  * @ONEWALK_STATUS_MIGRATING: collected, or a hole or zero page that the driver
- *	may fill: the page's migrate pfn carries MIGRATE_PFN_MIGRATE.
+ *	may fill; after onewalk_migrate_pages(): moved. Its migrate pfn, or that
+ *	of the large folio that it is part of, carries MIGRATE_PFN_MIGRATE.
  * @ONEWALK_STATUS_NOT_REQUESTED: the page's request lacks
  *	ONEWALK_PFN_REQ_MIGRATE.
  * @ONEWALK_STATUS_NOT_SELECTED: &onewalk_migrate.flags does not select this
@@ -46,7 +47,8 @@
  * @ONEWALK_STATUS_FAULT_ENOMEM: the fault failed with -ENOMEM.
  * @ONEWALK_STATUS_FAULT_POISONED: the fault met hardware poison.
  * @ONEWALK_STATUS_STOPPED: the call ended before this page had its turn, for a
- *	reason that the call's errno or another page's status tells.
+ *	reason that the call's errno or another page's status tells; or the
+ *	driver gave no destination for it.
  * @ONEWALK_STATUS_UNKNOWN: the kernel would not collect the page and does not
  *	tell why; the portable engine cannot see more.
  * @ONEWALK_STATUS_NR: how many there are; never reported.
