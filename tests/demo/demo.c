@@ -35,6 +35,7 @@ static const char * const status_names[256] = {
 	[ONEWALK_STATUS_HUGETLB]	= "hugetlb page",
 	[ONEWALK_STATUS_POISONED]	= "poisoned",
 	[ONEWALK_STATUS_UFFD]		= "userfaultfd",
+	[ONEWALK_STATUS_SPLIT_FAILED]	= "split failed",
 	[ONEWALK_STATUS_FAULT_EFAULT]	= "fault failed (EFAULT)",
 	[ONEWALK_STATUS_FAULT_EPERM]	= "fault failed (EPERM)",
 	[ONEWALK_STATUS_FAULT_ENOMEM]	= "fault failed (ENOMEM)",
@@ -349,10 +350,10 @@ static void print_table_head(void)
 
 static void print_table_foot(const struct run *run)
 {
-	printf("  fault: hmm_range_fault(), migrate: migrate_vma_setup(). Counted in this task:\n"
-	       "  scans, onewalk's look-ahead, without locks: onewalk_scan(); walks:\n"
-	       "  walk_page_range() and walk_page_range_vma(); faults: handle_mm_fault().\n"
-	       "  mapped: pages that the device's page table had right after it.\n");
+	printf("  fault: hmm_range_fault(), migrate: migrate_vma_setup(). Calls in this task:\n"
+	       "  scans, onewalk's look-ahead without locks, resumed after each fault:\n"
+	       "  onewalk_scan(); walks: walk_page_range() and walk_page_range_vma(); faults:\n"
+	       "  handle_mm_fault(). mapped: by the device's page table right afterwards.\n");
 	if (run->info.memory == ONEWALK_DUMMY_MEMORY_SYSTEM)
 		printf("  Between ordinary pages the kernel by itself moves file pages, too.\n");
 }
