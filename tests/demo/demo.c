@@ -329,8 +329,8 @@ static void print_fates(const struct run *run)
 		print_fate(run, states[i].letter, states[i].name);
 	printf("    %-18s %7d %8u %8u\n", "all", NPAGES, moved, NPAGES - moved);
 
-	printf("  Files never migrate, pinned pages must not; the device uses them where they\n"
-	       "  are. Its page table now has %u of the %u pages.\n",
+	printf("  onewalk leaves files where they are, and pinned pages have to stay there: the\n"
+	       "  device uses them in place. Its page table now has %u of the %u pages.\n",
 	       count_mapped(&run->after), NPAGES);
 }
 
