@@ -19,12 +19,13 @@
  * @mirror: the mirror
  * @addr: user address
  * @npages: how many pages
+ * @want: ONEWALK_DUMMY_MAPPED_*: what each page must be mapped with
  * @buffer: where to
  *
- * Return: how many pages were read before one was not mapped.
+ * Return: how many pages were read before one was not mapped so.
  */
 unsigned long dummy_load(struct dummy_mirror *mirror, unsigned long addr,
-			 unsigned long npages, void *buffer)
+			 unsigned long npages, u8 want, void *buffer)
 {
 	struct page *page;
 	unsigned long i;
@@ -32,7 +33,7 @@ unsigned long dummy_load(struct dummy_mirror *mirror, unsigned long addr,
 	mutex_lock(&mirror->lock);
 	for (i = 0; i < npages; i++) {
 		page = dummy_mapped_page(mirror, addr + (i << PAGE_SHIFT),
-					 ONEWALK_DUMMY_MAPPED_READ);
+					 want);
 		if (!page)
 			break;
 		memcpy_from_page(buffer + (i << PAGE_SHIFT), page, 0, PAGE_SIZE);
@@ -101,7 +102,7 @@ static int read_all(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd,
 	while (cmd->cpages < cmd->npages) {
 		n = min_t(u64, BOUNCE, cmd->npages - cmd->cpages);
 		n = dummy_load(mirror, cmd->addr + (cmd->cpages << PAGE_SHIFT),
-			       n, bounce);
+			       n, ONEWALK_DUMMY_MAPPED_READ, bounce);
 		if (!n) {
 			ret = miss(mirror, cmd, false, unlocked);
 			if (ret)

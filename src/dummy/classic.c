@@ -36,7 +36,10 @@ static struct migrate_vma kernel_args(const struct onewalk_migrate *migrate)
 
 /**
  * dummy_classic_setup() - migrate_vma_setup()
- * @migrate: as for onewalk_migrate_setup()
+ * @migrate: as for onewalk_migrate_setup(), but that src and dst have room for
+ *	DUMMY_CLASSIC_EXTRA entries more
+ *
+ * Return: as migrate_vma_setup(); -EBUSY when it lost its way.
  */
 int dummy_classic_setup(struct onewalk_migrate *migrate)
 {
@@ -45,6 +48,11 @@ int dummy_classic_setup(struct onewalk_migrate *migrate)
 
 	if (ret)
 		return ret;
+	/* What it then says of addresses is wrong: see DUMMY_CLASSIC_EXTRA. */
+	if (args.npages != (migrate->end - migrate->start) >> PAGE_SHIFT) {
+		migrate_vma_finalize(&args);
+		return -EBUSY;
+	}
 	migrate->npages = args.npages;
 	migrate->cpages = args.cpages;
 	return 0;

@@ -329,8 +329,32 @@ static const struct file_operations device_fops = {
 	.mmap		= device_mmap,
 };
 
-/* Here rather than at the first use, so that loading tells what is wrong. */
-static int first_chunk(struct dummy_device *device)
+/**
+ * dummy_device_init() - make a device
+ * @device: zeroed
+ * @id: its number
+ */
+void dummy_device_init(struct dummy_device *device, unsigned int id)
+{
+	device->id = id;
+	mutex_init(&device->growth);
+	spin_lock_init(&device->lock);
+	INIT_LIST_HEAD(&device->chunks);
+	snprintf(device->name, sizeof(device->name), "hmm_dmirror%u", id);
+
+	device->misc.minor = MISC_DYNAMIC_MINOR;
+	device->misc.name = device->name;
+	device->misc.fops = &device_fops;
+	device->misc.mode = 0600;
+}
+
+/**
+ * dummy_device_add_memory() - give a device its first memory
+ * @device: made
+ *
+ * Here rather than at the first use, so that loading tells what is wrong.
+ */
+int dummy_device_add_memory(struct dummy_device *device)
 {
 	int ret;
 
@@ -343,40 +367,21 @@ static int first_chunk(struct dummy_device *device)
 }
 
 /**
- * dummy_device_add() - make a device
- * @device: zeroed
- * @id: its number
+ * dummy_device_add() - let the world open a device
+ * @device: made
  */
-int dummy_device_add(struct dummy_device *device, unsigned int id)
+int dummy_device_add(struct dummy_device *device)
 {
-	int ret;
-
-	device->id = id;
-	mutex_init(&device->growth);
-	spin_lock_init(&device->lock);
-	INIT_LIST_HEAD(&device->chunks);
-	snprintf(device->name, sizeof(device->name), "hmm_dmirror%u", id);
-
-	ret = first_chunk(device);
-	if (ret)
-		return ret;
-
-	device->misc.minor = MISC_DYNAMIC_MINOR;
-	device->misc.name = device->name;
-	device->misc.fops = &device_fops;
-	device->misc.mode = 0600;
-	ret = misc_register(&device->misc);
-	if (ret)
-		dummy_chunks_remove(device);
-	return ret;
+	return misc_register(&device->misc);
 }
 
 /**
  * dummy_device_remove() - no file of it is open, and none can be any more
- * @device: the device
+ * @device: made, and perhaps opened
  */
 void dummy_device_remove(struct dummy_device *device)
 {
-	misc_deregister(&device->misc);
+	if (!IS_ERR_OR_NULL(device->misc.this_device))
+		misc_deregister(&device->misc);
 	dummy_chunks_remove(device);
 }

@@ -41,6 +41,13 @@
 #define DUMMY_PMD_ORDER	(PMD_SHIFT - PAGE_SHIFT)
 #define DUMMY_PMD_NR	(PMD_SIZE / PAGE_SIZE)
 
+/*
+ * In 7.2 and 7.3 migrate_vma_setup() begins a PTE table anew after it has let go
+ * of it to split a folio, and appends it once more if it is empty by then. So
+ * much can it write behind the arrays that it was given.
+ */
+#define DUMMY_CLASSIC_EXTRA	(2 * DUMMY_PMD_NR)
+
 /* How long an operation goes on after invalidations, and other passing trouble. */
 #define DUMMY_PATIENCE	msecs_to_jiffies(1000)
 
@@ -111,7 +118,9 @@ static inline bool dummy_is_private(void)
 }
 
 /* device.c */
-int dummy_device_add(struct dummy_device *device, unsigned int id);
+void dummy_device_init(struct dummy_device *device, unsigned int id);
+int dummy_device_add_memory(struct dummy_device *device);
+int dummy_device_add(struct dummy_device *device);
 void dummy_device_remove(struct dummy_device *device);
 int dummy_check_range(u64 addr, u64 npages);
 int dummy_check_table(u64 addr, u64 npages);
@@ -178,7 +187,7 @@ bool dummy_expired(unsigned long deadline, int *ret);
 
 /* access.c */
 unsigned long dummy_load(struct dummy_mirror *mirror, unsigned long addr,
-			 unsigned long npages, void *buffer);
+			 unsigned long npages, u8 want, void *buffer);
 int dummy_read(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd);
 int dummy_read_unlocked(struct dummy_mirror *mirror,
 			struct onewalk_dummy_cmd *cmd);

@@ -126,7 +126,7 @@ static int read_back(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd,
 		n = min_t(u64, BOUNCE, cmd->npages - cmd->cpages);
 		have = dummy_load(mirror,
 				  cmd->addr + (cmd->cpages << PAGE_SHIFT), n,
-				  bounce);
+				  ONEWALK_DUMMY_MAPPED_READ, bounce);
 		/* A CPU took it back already: the device has it no more. */
 		if (have < n)
 			return -ENOENT;

@@ -88,6 +88,14 @@ static int choose_size(void)
 	return 0;
 }
 
+static void remove_devices(void)
+{
+	unsigned int id;
+
+	for (id = 0; id < NR_DEVICES; id++)
+		dummy_device_remove(&devices[id]);
+}
+
 static int __init dummy_init(void)
 {
 	unsigned int id;
@@ -99,24 +107,21 @@ static int __init dummy_init(void)
 	if (ret)
 		return ret;
 
-	for (id = 0; id < NR_DEVICES; id++) {
-		ret = dummy_device_add(&devices[id], id);
-		if (ret)
-			goto undo;
-	}
-	return 0;
-undo:
-	while (id--)
-		dummy_device_remove(&devices[id]);
+	for (id = 0; id < NR_DEVICES; id++)
+		dummy_device_init(&devices[id], id);
+	/* What can well fail comes first: what can be opened is here to stay. */
+	for (id = 0; id < NR_DEVICES && !ret; id++)
+		ret = dummy_device_add_memory(&devices[id]);
+	for (id = 0; id < NR_DEVICES && !ret; id++)
+		ret = dummy_device_add(&devices[id]);
+	if (ret)
+		remove_devices();
 	return ret;
 }
 
 static void __exit dummy_exit(void)
 {
-	unsigned int id;
-
-	for (id = 0; id < NR_DEVICES; id++)
-		dummy_device_remove(&devices[id]);
+	remove_devices();
 }
 
 module_init(dummy_init);

@@ -86,6 +86,8 @@ static int prepare_range(struct piece *piece)
 
 static int prepare_setup(struct piece *piece)
 {
+	if (!(piece->migrate.vma->vm_flags & VM_READ))
+		return -EFAULT;
 	if (wants(piece, ONEWALK_DUMMY_MIGRATE_FAULT))
 		piece->migrate.flags |= ONEWALK_MIGRATE_FAULT;
 	return onewalk_migrate_setup(&piece->migrate);
@@ -133,8 +135,13 @@ static int prepare_migrate_fault_migrate(struct piece *piece)
 	    !something_missing(&piece->migrate))
 		return ret;
 
-	/* Nothing may fault while pages are locked: all of it goes back. */
+	/*
+	 * Nothing may fault while pages are locked: all of it goes back. To
+	 * unmap what is shared after fork() has moved the sequence number.
+	 */
 	dummy_classic_finalize(&piece->migrate);
+	piece->range.notifier_seq =
+		mmu_interval_read_begin(piece->range.notifier);
 	ret = fault_classic(piece);
 	return ret ? ret : setup_classic(piece);
 }
@@ -384,11 +391,14 @@ static int alloc_job(struct job *job)
 	const gfp_t gfp = GFP_KERNEL | __GFP_NOWARN;
 	u64 npages = job->arg->npages;
 
+	if (method_of(job)->classic)
+		npages += DUMMY_CLASSIC_EXTRA;
 	job->src = kvcalloc(npages, sizeof(*job->src), gfp);
 	job->dst = kvcalloc(npages, sizeof(*job->dst), gfp);
 	if (!job->src || !job->dst)
 		return -ENOMEM;
 
+	npages = job->arg->npages;
 	if (method_of(job)->reports) {
 		job->pfns = kvcalloc(npages, sizeof(*job->pfns), gfp);
 		if (!job->pfns)

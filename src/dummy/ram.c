@@ -25,6 +25,22 @@ static unsigned int fault_order(const struct vm_fault *vmf)
 	return vmf->pte ? 0 : folio_order(page_folio(vmf->page));
 }
 
+/*
+ * A page that was collected and got no destination. A hole, which is what is
+ * left of a page that another thread has discarded meanwhile, needs none.
+ */
+static bool out_of_memory(const struct onewalk_migrate *migrate)
+{
+	const unsigned long collected = MIGRATE_PFN_VALID | MIGRATE_PFN_MIGRATE;
+	unsigned long i;
+
+	for (i = 0; i < migrate->npages; i += dummy_step(migrate->src[i]))
+		if ((migrate->src[i] & collected) == collected &&
+		    !migrate->dst[i])
+			return true;
+	return false;
+}
+
 static vm_fault_t bring_back(struct onewalk_migrate *migrate)
 {
 	vm_fault_t ret = 0;
@@ -43,7 +59,7 @@ static vm_fault_t bring_back(struct onewalk_migrate *migrate)
 		goto out;
 
 	dummy_copy(NULL, migrate, false);
-	if (!(migrate->dst[0] & MIGRATE_PFN_VALID))
+	if (out_of_memory(migrate))
 		ret = VM_FAULT_OOM;
 	onewalk_migrate_pages(migrate);
 out:

@@ -176,10 +176,24 @@ static bool hopeful(const struct window *window, unsigned long i)
 	}
 }
 
+/*
+ * An older mapping of a page that stayed where it was proves nothing. Where
+ * ordinary pages are all there is, only what moved counts.
+ */
 static unsigned long load(struct window *window)
 {
-	return dummy_load(window->mirror, window->start, npages_of(window),
-			  window->data);
+	unsigned long npages = npages_of(window);
+	unsigned long n = 0;
+
+	if (dummy_is_private())
+		return dummy_load(window->mirror, window->start, npages,
+				  ONEWALK_DUMMY_MAPPED_READ |
+				  ONEWALK_DUMMY_MAPPED_DEVICE, window->data);
+
+	while (n < npages && window->there[n])
+		n++;
+	return dummy_load(window->mirror, window->start, n,
+			  ONEWALK_DUMMY_MAPPED_READ, window->data);
 }
 
 /*

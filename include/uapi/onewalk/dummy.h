@@ -107,7 +107,11 @@ enum onewalk_dummy_method {
 #define ONEWALK_DUMMY_MIGRATE_FAULT	(1U << 0) /* fault in what is missing */
 #define ONEWALK_DUMMY_MIGRATE_WRITE	(1U << 1) /* for writing; needs FAULT */
 #define ONEWALK_DUMMY_MIGRATE_TO_SYSTEM	(1U << 2) /* back from this device */
-#define ONEWALK_DUMMY_MIGRATE_UNLOCKED	(1U << 3) /* onewalk_range_fault_unlocked() */
+/*
+ * onewalk_range_fault_unlocked(). While userfaultfd holds it up, other calls on
+ * the same open file wait for it: serve the fault from elsewhere.
+ */
+#define ONEWALK_DUMMY_MIGRATE_UNLOCKED	(1U << 3)
 #define ONEWALK_DUMMY_MIGRATE_SKIP_NODE	(1U << 4) /* not what is on node @nid */
 #define ONEWALK_DUMMY_MIGRATE_NO_COPY	(1U << 5) /* prepare, then give all back */
 #define ONEWALK_DUMMY_MIGRATE_COMPOUND	(1U << 6) /* large folios whole, if the kernel can */
