@@ -739,35 +739,46 @@ const char *swap_out(void *addr, size_t npages)
 
 /* --- KSM --- */
 
-static void ksm_stop(void)
+/* KPF_KSM will not do: from 6.9 to 6.12 every anonymous page has it. */
+static size_t not_merged(const char *addr, size_t npages)
 {
+	uint64_t pfn = pfn_of(addr);
+	size_t i, count = 0;
+
+	for (i = 0; i < npages; i++)
+		count += !pfn || pfn_of(addr + i * PAGE) != pfn;
+	return count;
+}
+
+/* What ksmd merged it may take apart again, until it has come to rest. */
+static bool ksm_scan(const char *addr, size_t npages)
+{
+	int try;
+
+	if (write_file("/sys/kernel/mm/ksm/run", "1"))
+		return false;
+	for (try = 0; try < TRIES && not_merged(addr, npages); try++)
+		usleep(TRY_USEC);
 	write_file("/sys/kernel/mm/ksm/run", "0");
+	return !not_merged(addr, npages);
 }
 
 const char *ksm_merge(void *addr, size_t npages)
 {
-	size_t i, left = npages;
 	int try;
 
 	if (set_file("/sys/kernel/mm/ksm/pages_to_scan", "10000") ||
-	    set_file("/sys/kernel/mm/ksm/sleep_millisecs", "10") ||
-	    write_file("/sys/kernel/mm/ksm/run", "1"))
+	    set_file("/sys/kernel/mm/ksm/sleep_millisecs", "10"))
 		return "this kernel has no KSM";
 	/* pages that did not change for a while are scanned less often */
-	write_file("/sys/kernel/mm/ksm/smart_scan", "0");
-	if (madvise(addr, npages * PAGE, MADV_MERGEABLE)) {
-		ksm_stop();
+	set_file("/sys/kernel/mm/ksm/smart_scan", "0");
+	if (madvise(addr, npages * PAGE, MADV_MERGEABLE))
 		return because("MADV_MERGEABLE: %s", strerror(errno));
-	}
 
-	for (try = 0; left && try < TRIES; try++) {
-		usleep(TRY_USEC);
-		for (left = 0, i = 0; i < npages; i++)
-			left += !page_flag((char *)addr + i * PAGE, KPF_KSM);
-	}
-	ksm_stop();
-	restore_settings();
-	return left ? because("KSM did not merge %zu pages", left) : NULL;
+	for (try = 0; try < 10; try++)
+		if (ksm_scan(addr, npages))
+			return NULL;
+	return because("KSM did not merge %zu pages", not_merged(addr, npages));
 }
 
 /* --- poison --- */

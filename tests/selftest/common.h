@@ -162,7 +162,6 @@ enum where {
 #define KPF_WRITEBACK	8
 #define KPF_ANON	12
 #define KPF_HUGE	17
-#define KPF_KSM		21
 #define KPF_THP		22
 
 uint64_t pagemap(const void *addr);

@@ -5,7 +5,9 @@
  */
 #include "kselftest_harness.h"
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -205,10 +207,14 @@ struct nagger {
 	pthread_t thread;
 	FIXTURE_DATA(dying) *self;
 	unsigned int index;
+	atomic_bool stop;
 	int strange;
 };
 
-/* Calls as fast as it can, until the process is gone. */
+/*
+ * Calls as fast as it can. Each call keeps the process's memory while it lasts,
+ * so that several callers who never pause keep it for ever.
+ */
 static void *nag(void *arg)
 {
 	struct nagger *nagger = arg;
@@ -216,7 +222,8 @@ static void *nag(void *arg)
 	char *buf = malloc(NPAGES * PAGE);
 	int ret = 0;
 
-	while (!nagger->strange && ret != DEAD) {
+	while (!nagger->strange && ret != DEAD &&
+	       !atomic_load(&nagger->stop)) {
 		switch (nagger->index) {
 		case 0:
 			ret = dummy_read(self->theirs, self->addr, NPAGES, buf);
@@ -256,11 +263,16 @@ TEST_F(dying, calls_during_the_death_of_the_process_end)
 	}
 	usleep(100000);
 	end_child(self);
+	usleep(100000);
+	for (i = 0; i < 4; i++)
+		atomic_store(&naggers[i].stop, true);
 	for (i = 0; i < 4; i++) {
 		pthread_join(naggers[i].thread, NULL);
 		EXPECT_EQ(0, naggers[i].strange)
 			TH_LOG("thread %u", i);
 	}
+	EXPECT_EQ(DEAD, to_device(self->theirs, self->addr, NPAGES));
+	EXPECT_TRUE(device_is_empty(self->fd));
 }
 
 /* exec() makes a new address space; the old one's mirror sees it end. */
@@ -296,9 +308,39 @@ static int after_exec(int fd)
 	return dummy_read(fd, buf, 1, buf) == DEAD ? 0 : 1;
 }
 
+static void wait_for(const char *path)
+{
+	while (access(path, F_OK))
+		usleep(10000);
+}
+
+/*
+ * For load.sh: memory on the device, and the device closed. Says so by making
+ * the file @there, and looks at the memory again when there is @unloaded.
+ */
+static int leave_pages(const char *there, const char *unloaded)
+{
+	char *addr = map_pages(NPAGES);
+	int fd = dummy_open(0);
+
+	fill(addr, NPAGES, 1);
+	if (fd < 0 || to_device(fd, addr, NPAGES) != NPAGES)
+		return 1;
+	if (memory_is_private() && count_where(addr, NPAGES, SPECIAL) != NPAGES)
+		return 1;
+	close(fd);
+	close(creat(there, 0600));
+	wait_for(unloaded);
+	if (count_where(addr, NPAGES, PRESENT) != NPAGES)
+		return 1;
+	return wrong_page(addr, NPAGES, 1) >= 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 3 && !strcmp(argv[1], "--after-exec"))
 		return after_exec(atoi(argv[2]));
+	if (argc == 4 && !strcmp(argv[1], "--leave-pages"))
+		return leave_pages(argv[2], argv[3]);
 	return test_harness_run(argc, argv);
 }

@@ -379,6 +379,9 @@ static unsigned int seconds(unsigned int usual)
 	return run_long() ? 30 : usual;
 }
 
+/* How long each kind of trouble goes on beside. */
+#define A_WHILE	seconds(memory_is_private() ? 3 : 2)
+
 TEST_F_TIMEOUT(interleave, eight_threads_on_two_opens_see_no_wrong_byte, 400)
 {
 	run(&self->stress, seconds(memory_is_private() ? 30 : 10), NULL);
@@ -388,7 +391,7 @@ TEST_F_TIMEOUT(interleave, eight_threads_on_two_opens_see_no_wrong_byte, 400)
 TEST_F_TIMEOUT(interleave, two_devices_fight_for_the_same_pages, 400)
 {
 	self->stress.nfds = NFDS;
-	run(&self->stress, seconds(3), NULL);
+	run(&self->stress, A_WHILE, NULL);
 	check_stress(_metadata, &self->stress);
 }
 
@@ -402,7 +405,7 @@ static void swap_some_out(struct stress *stress, uint64_t *random)
 
 TEST_F_TIMEOUT(interleave, with_swapping_beside, 400)
 {
-	run(&self->stress, seconds(3), swap_some_out);
+	run(&self->stress, A_WHILE, swap_some_out);
 	check_stress(_metadata, &self->stress);
 }
 
@@ -433,7 +436,7 @@ static void fork_and_exit(struct stress *stress, uint64_t *random)
 
 TEST_F_TIMEOUT(interleave, with_forks_beside, 400)
 {
-	run(&self->stress, seconds(3), fork_and_exit);
+	run(&self->stress, A_WHILE, fork_and_exit);
 	check_stress(_metadata, &self->stress);
 }
 
@@ -447,7 +450,7 @@ static void compact(struct stress *stress, uint64_t *random)
 
 TEST_F_TIMEOUT(interleave, with_memory_compaction_beside, 400)
 {
-	run(&self->stress, seconds(3), compact);
+	run(&self->stress, A_WHILE, compact);
 	check_stress(_metadata, &self->stress);
 }
 
@@ -463,7 +466,7 @@ static void unplug(struct stress *stress, uint64_t *random)
 
 TEST_F_TIMEOUT(interleave, with_device_memory_unplugged_beside, 400)
 {
-	run(&self->stress, seconds(4), unplug);
+	run(&self->stress, A_WHILE, unplug);
 	check_stress(_metadata, &self->stress);
 }
 
@@ -506,7 +509,7 @@ static void remap(struct stress *stress, uint64_t *random)
 TEST_F_TIMEOUT(interleave, with_unmapping_and_protecting_beside, 400)
 {
 	self->stress.lenient = true;
-	run(&self->stress, seconds(4), remap);
+	run(&self->stress, A_WHILE, remap);
 	check_stress(_metadata, &self->stress);
 }
 

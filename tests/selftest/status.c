@@ -290,7 +290,10 @@ static size_t soft_dirty(const char *addr, bool *bits)
 	return count;
 }
 
-/* What a checkpoint needs: which pages were written since the last one. */
+/*
+ * What a checkpoint needs: which pages were written since the last one. A page
+ * too many does no harm; 6.1 makes every dirty page that migrates soft-dirty.
+ */
 TEST_F(move, keeps_soft_dirty)
 {
 	bool before[NPAGES], there[NPAGES], after[NPAGES];
@@ -309,8 +312,8 @@ TEST_F(move, keeps_soft_dirty)
 	EXPECT_EQ(NPAGES, count_where(self->addr, NPAGES, PRESENT));
 	soft_dirty(self->addr, after);
 	for (i = 0; i < NPAGES; i++) {
-		EXPECT_EQ(before[i], there[i]);
-		EXPECT_EQ(before[i], after[i]);
+		EXPECT_LE(before[i], there[i]);
+		EXPECT_LE(before[i], after[i]);
 	}
 	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
 }

@@ -1,0 +1,193 @@
+#!/bin/sh
+# Loading and unloading the modules, with what they are told to use.
+
+# can_private: has this kernel device-private memory? (Only then it has this function.)
+can_private() { grep -qE ' make_device_exclusive(_range)?$' /proc/kallsyms; }
+
+kinds() { if can_private; then echo private system; else echo system; fi; }
+
+loaded() { [ -e "/sys/module/$1" ]; }
+
+unload() {
+	for module in onewalk_dummy onewalk; do
+		! loaded $module || rmmod $module
+	done
+}
+
+# What the kernel's log says from mark on
+mark() {
+	mark=$(cat /proc/sys/kernel/random/uuid)
+	echo "$mark" >/dev/kmsg
+}
+log() { dmesg | sed "1,/$mark/d"; }
+log_says() { log | grep -qiE "$1" || fail "the kernel's log does not say '$1' but: $(log)"; }
+
+# refused WHAT COMMAND...: the command fails, and leaves no module behind
+refused() {
+	what=$1
+	shift
+	! "$@" 2>/dev/null || fail "$* was not refused"
+	! loaded "$what" || fail "$what is loaded after $*"
+}
+
+memory_free() {
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+	sleep 1
+	awk '/^MemFree:/ { print $2 }' /proc/meminfo
+}
+
+gone() {
+	for left in /dev/hmm_dmirror0 /dev/hmm_dmirror1 /sys/module/onewalk /sys/module/onewalk_dummy; do
+		[ ! -e $left ] || fail "$left is left behind"
+	done
+	! grep hmm_dmirror /proc/iomem || fail "physical addresses are left behind"
+}
+
+test_modules_load_and_unload_again_and_again_without_a_leak() {
+	times=10
+	[ "${ONEWALK_LONG:-}" != 1 ] || times=100
+	for kind in $(kinds); do
+		round=0
+		while [ $round -le $times ]; do
+			modprobe onewalk_dummy memory="$kind"
+			[ -c /dev/hmm_dmirror0 ]
+			[ -c /dev/hmm_dmirror1 ]
+			[ "$(cat /sys/module/onewalk_dummy/parameters/memory)" = "$kind" ]
+			unload
+			gone
+			# the first time also pays for what the kernel keeps
+			[ $round != 0 ] || before=$(memory_free)
+			round=$((round + 1))
+		done
+		lost=$((before - $(memory_free)))
+		# the page structures of one device's memory alone are 1 MiB
+		[ $lost -lt $((times * 256)) ] || fail "memory=$kind: $times rounds lost $lost kB"
+	done
+}
+
+test_default_memory_is_private_where_the_kernel_can() {
+	modprobe onewalk_dummy
+	kind=$(cat /sys/module/onewalk_dummy/parameters/memory)
+	unload
+	[ "$kind" = "$(kinds | cut -d' ' -f1)" ]
+}
+
+test_private_memory_is_refused_with_advice_where_the_kernel_cannot() {
+	! can_private || skip "this kernel has device-private memory"
+	mark
+	refused onewalk_dummy modprobe onewalk_dummy memory=private
+	log_says CONFIG_DEVICE_PRIVATE
+	log_says 'memory=system'
+	unload
+}
+
+test_unknown_memory_is_refused_and_the_choices_are_named() {
+	mark
+	refused onewalk_dummy modprobe onewalk_dummy memory=nonsense
+	log_says 'nonsense'
+	log_says 'private'
+	log_says 'system'
+	unload
+}
+
+test_size_that_makes_no_sense_is_refused_with_the_limits() {
+	for size in 0 1 3 4294967295; do
+		mark
+		refused onewalk_dummy modprobe onewalk_dummy memory=system size=$size
+		log_says 'MiB'
+	done
+	unload
+}
+
+test_engine_auto_takes_one_and_says_which_and_why() {
+	mark
+	modprobe onewalk engine=auto
+	engine=$(cat /sys/module/onewalk/parameters/engine)
+	lines=$(log | grep -c 'onewalk: engine ')
+	log_says "onewalk: engine $engine: .+"
+	unload
+	[ "$engine" = portable ] || [ "$engine" = unified ] || fail "engine is '$engine'"
+	[ "$lines" = 1 ] || fail "$lines lines instead of one"
+}
+
+test_engine_is_auto_unless_told_otherwise() {
+	modprobe onewalk engine=auto
+	auto=$(cat /sys/module/onewalk/parameters/engine)
+	unload
+	modprobe onewalk
+	default=$(cat /sys/module/onewalk/parameters/engine)
+	unload
+	[ "$auto" = "$default" ]
+}
+
+test_engine_portable_can_be_asked_for() {
+	modprobe onewalk engine=portable
+	engine=$(cat /sys/module/onewalk/parameters/engine)
+	unload
+	[ "$engine" = portable ]
+}
+
+test_engine_unified_is_not_there_yet_and_says_so() {
+	mark
+	refused onewalk modprobe onewalk engine=unified
+	log_says 'unified'
+	log_says 'engine=(auto|portable)'
+}
+
+test_unknown_engine_is_refused_and_the_choices_are_named() {
+	mark
+	refused onewalk modprobe onewalk engine=nonsense
+	log_says 'nonsense'
+	log_says 'auto.*unified.*portable'
+}
+
+test_engine_cannot_be_changed_while_loaded() {
+	modprobe onewalk
+	! echo portable 2>/dev/null >/sys/module/onewalk/parameters/engine || fail "it can be written"
+	unload
+}
+
+test_onewalk_stays_while_a_driver_uses_it() {
+	modprobe onewalk_dummy memory=system
+	! rmmod onewalk 2>/dev/null || fail "onewalk was unloaded"
+	loaded onewalk
+	unload
+	gone
+}
+
+test_driver_does_not_load_without_onewalk_and_the_log_names_the_abi() {
+	mark
+	refused onewalk_dummy insmod "$(modinfo -n onewalk_dummy)"
+	log_says 'Unknown symbol onewalk_abi_[0-9]+'
+}
+
+test_dummy_stays_while_it_is_open() {
+	modprobe onewalk_dummy memory=system
+	exec 3</dev/hmm_dmirror1
+	! rmmod onewalk_dummy 2>/dev/null || fail "the dummy was unloaded"
+	loaded onewalk_dummy
+	exec 3<&-
+	unload
+	gone
+}
+
+# A process that has its memory on the device and has closed it: the pages come back
+test_unloading_brings_back_the_pages_of_a_process() {
+	for kind in $(kinds); do
+		modprobe onewalk_dummy memory="$kind"
+		rm -f /tmp/there /tmp/unloaded
+		ONEWALK_MEMORY=$kind "$(dirname "$0")/dying" --leave-pages /tmp/there /tmp/unloaded &
+		while [ ! -e /tmp/there ]; do
+			kill -0 $! || fail "the process could not leave its pages on the device"
+			sleep 0.1
+		done
+		rmmod onewalk_dummy
+		rmmod onewalk
+		touch /tmp/unloaded
+		wait $! || fail "memory=$kind: the process lost a page or found a wrong byte"
+		gone
+	done
+}
+
+. /vm/ktap.sh
