@@ -242,25 +242,25 @@ static const struct dev_pagemap_ops chunk_ops = {
  * dummy_chunks_have() - is there so much free device memory
  * @device: the device
  * @npages: how many pages
- * @large: all of it in large pages
+ * @large: a large page among them
  */
 bool dummy_chunks_have(struct dummy_device *device, unsigned long npages,
 		       bool large)
 {
 	struct dummy_chunk *chunk;
+	unsigned long free = 0;
 	bool found = !large;
 
 	spin_lock(&device->lock);
-	if (device->total - device->used < npages)
-		found = false;
-	else if (large)
-		list_for_each_entry(chunk, &device->chunks, list)
-			if (find_free(chunk, DUMMY_PMD_NR) < chunk->npages) {
-				found = true;
-				break;
-			}
+	list_for_each_entry(chunk, &device->chunks, list) {
+		if (chunk->leaving)
+			continue;
+		free += chunk->npages - chunk->used;
+		if (!found)
+			found = find_free(chunk, DUMMY_PMD_NR) < chunk->npages;
+	}
 	spin_unlock(&device->lock);
-	return found;
+	return found && free >= npages;
 }
 
 static void free_chunk(struct dummy_chunk *chunk)

@@ -29,7 +29,7 @@ static bool may_grow(const struct dummy_device *device)
  * dummy_memory_reserve() - see to it that there is free device memory
  * @device: the device
  * @npages: how many pages will be needed
- * @large: in large pages, if possible
+ * @large: a large page among them
  *
  * It is not set aside: somebody else may take it first. To be called with
  * nothing held, since new struct pages take the memory hotplug lock.

@@ -229,6 +229,13 @@ static int load_present(struct window *window, unsigned long *n)
 	return ret;
 }
 
+/* With nothing held. What finds no room stays behind, and is reported. */
+static int make_room(struct window *window)
+{
+	return dummy_memory_reserve(window->mirror->device, npages_of(window),
+				    npages_of(window) == DUMMY_PMD_NR);
+}
+
 /*
  * Go on until the device can read all of the window. That is the proof that it
  * is there; a CPU may have taken a page back since it moved.
@@ -236,9 +243,10 @@ static int load_present(struct window *window, unsigned long *n)
 static int to_device(struct window *window)
 {
 	unsigned long n;
-	int ret;
+	int ret, room;
 
 	do {
+		room = make_room(window);
 		ret = pass(window);
 		if (!ret)
 			ret = load_present(window, &n);
@@ -252,7 +260,7 @@ static int to_device(struct window *window)
 				return ret;
 		}
 	} while (!give_up(window));
-	return ret;
+	return room ? room : ret;
 }
 
 static int to_system(struct window *window, u64 *moved)
@@ -309,27 +317,19 @@ static void next_window(struct window *window, unsigned long start,
 	memset(window->there, false, sizeof(window->there));
 }
 
-/* With nothing held. What finds no room stays behind, and is reported. */
-static int make_room(struct window *window)
-{
-	return dummy_memory_reserve(window->mirror->device, npages_of(window),
-				    npages_of(window) == DUMMY_PMD_NR);
-}
-
 static int each_to_device(struct window *window, struct onewalk_dummy_cmd *cmd)
 {
 	void __user *ptr = u64_to_user_ptr(cmd->ptr);
 	unsigned long end = cmd->addr + (cmd->npages << PAGE_SHIFT);
 	unsigned long start;
-	int ret = 0, room, err;
+	int ret = 0, err;
 
 	for (start = cmd->addr; start < end; start = window->end) {
 		next_window(window, start, end);
-		room = make_room(window);
 		err = to_device(window);
 		/* A page that stays is no reason to leave the rest behind. */
 		if (err == -ENOENT) {
-			ret = room ? room : err;
+			ret = err;
 			continue;
 		}
 		if (err)
