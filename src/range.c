@@ -445,9 +445,8 @@ int onewalk_look_at_nothing(struct onewalk_call *call, unsigned long addr,
 }
 
 /*
- * A report is for a device that reads. To collect without faulting, as
- * migrate_vma_setup() does, needs no access: memory that was made unreadable
- * while it was on the device must be able to come back.
+ * What a device cannot read it shall not have. But memory that was made
+ * unreadable while it was on the device must be able to come back.
  */
 static bool accessible(const struct onewalk_call *call)
 {
@@ -458,7 +457,8 @@ static bool accessible(const struct onewalk_call *call)
 	if (vma->vm_flags & VM_READ)
 		return true;
 	return !call->range->notifier &&
-	       !(call->migrate->flags & ONEWALK_MIGRATE_FAULT);
+	       !(call->migrate->flags & (ONEWALK_MIGRATE_FAULT |
+					 ONEWALK_MIGRATE_SELECT_SYSTEM));
 }
 
 static int look_at_vma(struct onewalk_call *call, unsigned long addr,

@@ -86,8 +86,6 @@ static int prepare_range(struct piece *piece)
 
 static int prepare_setup(struct piece *piece)
 {
-	if (!(piece->migrate.vma->vm_flags & VM_READ))
-		return -EFAULT;
 	if (wants(piece, ONEWALK_DUMMY_MIGRATE_FAULT))
 		piece->migrate.flags |= ONEWALK_MIGRATE_FAULT;
 	return onewalk_migrate_setup(&piece->migrate);

@@ -936,8 +936,7 @@ FIXTURE_VARIANT_ADD(page, hole_write_protected_by_userfaultfd) {
 		[FAULT] = COMES(V, 0),
 		[FAULT_WRITE] = FAILS_LATE(EFAULT, FAULT_EFAULT),
 		[MIGRATE] = STAYING(0, UFFD),
-		[FAULT_MIGRATE] = { .maybe = V | M, .status = ANY_STATUS,
-				    .then = MAY_MOVE },
+		[FAULT_MIGRATE] = COMING(V, 0, UFFD),
 		[WRITE_MIGRATE] = FAILS_LATE(EFAULT, FAULT_EFAULT),
 	},
 };
@@ -949,10 +948,8 @@ FIXTURE_VARIANT_ADD(page, zero_page_write_protected_by_userfaultfd) {
 		[REPORT] = IS(V),
 		[FAULT] = IS(V),
 		[FAULT_WRITE] = FAILS(EFAULT, FAULT_EFAULT),
-		[MIGRATE] = { .maybe = V | M, .status = ANY_STATUS,
-			      .then = MAY_MOVE },
-		[FAULT_MIGRATE] = { .maybe = V | M, .status = ANY_STATUS,
-				    .then = MAY_MOVE },
+		[MIGRATE] = STAYING(V, UFFD),
+		[FAULT_MIGRATE] = STAYING(V, UFFD),
 		[WRITE_MIGRATE] = FAILS(EFAULT, FAULT_EFAULT),
 	},
 };

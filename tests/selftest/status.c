@@ -5,6 +5,7 @@
  */
 #include "kselftest_harness.h"
 
+#include <fcntl.h>
 #include <sys/ioctl.h>
 
 #include "common.h"
@@ -343,6 +344,32 @@ TEST_F(move, keeps_what_was_written_through_the_next_swap_out)
 		EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, version));
 	}
 	free(buf);
+}
+
+/*
+ * Protected while it was on the device, and then wanted by somebody who may
+ * have it all the same: a debugger, or a device that is unplugged.
+ */
+TEST_F(move, is_possible_out_of_memory_that_was_made_inaccessible)
+{
+	int mem = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+	char buf[PAGE];
+
+	ASSERT_LE(0, mem);
+	ASSERT_EQ(NPAGES, to_device(self->fd, self->addr, NPAGES));
+	mprotect(self->addr, NPAGES * PAGE, PROT_NONE);
+	if (variant->by_touch) {
+		ASSERT_EQ(PAGE, pread(mem, buf, PAGE,
+				      (uintptr_t)self->addr + 5 * PAGE));
+		EXPECT_EQ(-1, wrong_buffer(buf, self->addr + 5 * PAGE, 1, 1));
+	} else {
+		EXPECT_OK(dummy_cmd(self->fd, ONEWALK_DUMMY_RELEASE, NULL, 0,
+				    NULL, NULL));
+		EXPECT_EQ(NPAGES, count_where(self->addr, NPAGES, PRESENT));
+	}
+	mprotect(self->addr, NPAGES * PAGE, PROT_READ | PROT_WRITE);
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+	close(mem);
 }
 
 static long rss_anon(void)
