@@ -258,7 +258,7 @@ static void print_head(void)
 	       read_line("/sys/module/onewalk/parameters/engine"),
 	       memory[info.memory & 3]);
 	if (info.memory == ONEWALK_DUMMY_MEMORY_SYSTEM)
-		printf("(ordinary pages stand for it, as on any kernel without CONFIG_DEVICE_PRIVATE)\n");
+		printf("(ordinary pages, as on every kernel without CONFIG_DEVICE_PRIVATE)\n");
 	printf("%lu MiB of a process in three mappings, %d pages. The device faults in and\n"
 	       "migrates them with one request: one onewalk_range_fault() for each mapping.\n"
 	       "One character is %d pages, one row a page table.\n",
