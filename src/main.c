@@ -20,11 +20,7 @@ const struct onewalk_engine *onewalk_engine;
  */
 static int unified_init(void)
 {
-	int ret = onewalk_ksyms_init();
-
-	if (ret)
-		return ret;
-
+	onewalk_ksyms_init();
 	pr_err("engine=unified is not in this version: load with engine=auto or engine=portable\n");
 	return -EOPNOTSUPP;
 }
