@@ -79,6 +79,17 @@ static size_t check_moved(struct __test_metadata *_metadata,
 	return moved;
 }
 
+/* Linux 6.19: large folios on devices, and split where PTEs map them */
+static bool kernel_migrates_large_folios(void)
+{
+	char release[64] = "";
+	int major = 0, minor = 0;
+
+	read_file("/proc/sys/kernel/osrelease", release, sizeof(release));
+	sscanf(release, "%d.%d", &major, &minor);
+	return major > 6 || (major == 6 && minor >= 19);
+}
+
 TEST_F(huge, page_is_reported_with_its_order)
 {
 	size_t i;
@@ -171,6 +182,119 @@ TEST_F(huge, zero_page_is_a_hole_to_fill)
 	EXPECT_EQ(-1, nonzero_page(self->addr, NPAGES));
 }
 
+static bool is_whole_on_device(FIXTURE_DATA(huge) *self, size_t first)
+{
+	return !dummy_report(self->fd, self->addr + first * PAGE, 512,
+			     self->pfns, 0, false) &&
+	       PFN_ORDER(self->pfns[0]) == 9 &&
+	       PFN_ORDER(self->pfns[511]) == 9;
+}
+
+#define WHOLE	(ONEWALK_DUMMY_MIGRATE_FAULT | ONEWALK_DUMMY_MIGRATE_COMPOUND)
+
+/* On kernels that cannot, it moves all the same, in pieces. */
+TEST_F(huge, page_moves_whole_when_asked_to)
+{
+	memset(self->pfns, 0, sizeof(self->pfns));
+	remember(self);
+	ASSERT_OK(migrate(self, 0, NPAGES, ONEWALK_DUMMY_SETUP, WHOLE));
+	EXPECT_EQ(NPAGES, self->result.moved);
+	EXPECT_EQ(NPAGES, check_moved(_metadata, self, 0, NPAGES));
+	if (kernel_migrates_large_folios()) {
+		EXPECT_TRUE(is_whole_on_device(self, 0));
+		EXPECT_TRUE(is_whole_on_device(self, 512));
+	}
+	EXPECT_EQ(-1, wrong_on_device(self->fd, self->addr, NPAGES, 1));
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
+}
+
+TEST_F(huge, page_moves_whole_by_range_fault)
+{
+	memset(self->pfns, 0, sizeof(self->pfns));
+	remember(self);
+	ASSERT_OK(migrate(self, 0, NPAGES, ONEWALK_DUMMY_RANGE, WHOLE));
+	EXPECT_EQ(NPAGES, self->result.moved);
+	EXPECT_EQ(NPAGES, self->result.mapped);
+	EXPECT_EQ(NPAGES, check_moved(_metadata, self, 0, NPAGES));
+	if (kernel_migrates_large_folios())
+		EXPECT_TRUE(is_whole_on_device(self, 0));
+	/* and back, whole or not */
+	EXPECT_LE(0, to_system(self->fd, self->addr, NPAGES));
+	EXPECT_EQ(NPAGES, count_where(self->addr, NPAGES, PRESENT));
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
+/* Only part of it is asked for: so only that part may move. */
+TEST_F(huge, page_asked_for_in_part_does_not_move_whole)
+{
+	remember(self);
+	ASSERT_OK(migrate(self, 100, 700, ONEWALK_DUMMY_RANGE, WHOLE));
+	EXPECT_EQ(700, self->result.moved);
+	EXPECT_EQ(700, check_moved(_metadata, self, 100, 700));
+	EXPECT_EQ(100, count_where(self->addr, 100, PRESENT));
+	EXPECT_EQ(224, count_where(self->addr + 800 * PAGE, 224, PRESENT));
+	EXPECT_EQ(-1, wrong_on_device(self->fd, self->addr, NPAGES, 1));
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
+TEST_F(huge, page_comes_back_in_part_when_the_cpu_touches_a_part)
+{
+	char *buf = malloc(PAGE);
+
+	ASSERT_OK(migrate(self, 0, NPAGES, ONEWALK_DUMMY_RANGE, WHOLE));
+	madvise(self->addr + 30 * PAGE, 10 * PAGE, MADV_DONTNEED);
+	EXPECT_EQ(-1, nonzero_page(self->addr + 30 * PAGE, 10));
+	EXPECT_EQ(-1, wrong_page(self->addr + 20 * PAGE, 1, 1));
+	mprotect(self->addr + 50 * PAGE, 10 * PAGE, PROT_READ);
+	EXPECT_EQ(-1, wrong_page(self->addr + 55 * PAGE, 1, 1));
+	fill_buffer(buf, self->addr + 60 * PAGE, 1, 2);
+	EXPECT_OK(dummy_write(self->fd, self->addr + 60 * PAGE, 1, buf));
+	EXPECT_EQ(-1, wrong_page(self->addr + 60 * PAGE, 1, 2));
+	EXPECT_EQ(-1, wrong_page(self->addr, 30, 1));
+	EXPECT_EQ(-1, wrong_page(self->addr + 40 * PAGE, 20, 1));
+	EXPECT_EQ(-1, wrong_page(self->addr + 61 * PAGE, NPAGES - 61, 1));
+	free(buf);
+}
+
+TEST_F(huge, hole_is_filled_by_a_large_page)
+{
+	madvise(self->addr, NHUGE * HUGE, MADV_DONTNEED);
+	remember(self);
+	ASSERT_OK(migrate(self, 0, NPAGES, ONEWALK_DUMMY_RANGE, WHOLE));
+	EXPECT_EQ(NPAGES, self->result.moved);
+	EXPECT_EQ(NPAGES, check_moved(_metadata, self, 0, NPAGES));
+	EXPECT_EQ(-1, nonzero_on_device(self->fd, self->addr, NPAGES));
+	EXPECT_EQ(-1, nonzero_page(self->addr, NPAGES));
+}
+
+/* There is no large page to be had on the device: single ones do. */
+TEST_F(huge, page_moves_in_pieces_when_no_large_page_is_free)
+{
+	remember(self);
+	ASSERT_OK(dummy_cmd(self->fd, ONEWALK_DUMMY_FLAGS, NULL,
+			    ONEWALK_DUMMY_FLAG_FAIL_ALLOC, NULL, NULL));
+	ASSERT_OK(migrate(self, 0, NPAGES, ONEWALK_DUMMY_RANGE, WHOLE));
+	EXPECT_EQ(self->result.moved,
+		  check_moved(_metadata, self, 0, NPAGES));
+	EXPECT_LE(NPAGES - 1, self->result.moved);
+	EXPECT_EQ(-1, wrong_on_device(self->fd, self->addr, NPAGES, 1));
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
+}
+
+TEST_F(huge, page_shared_by_fork_moves_whole_for_both)
+{
+	remember(self);
+	ASSERT_OK(peer_start(&self->peer));
+	ASSERT_OK(migrate(self, 0, NPAGES, ONEWALK_DUMMY_RANGE, WHOLE));
+	EXPECT_EQ(NPAGES, self->result.moved);
+	fill(self->addr, NPAGES, 2);
+	EXPECT_EQ(-1, peer_wrong_page(&self->peer, self->addr, NPAGES, 1));
+	EXPECT_EQ(-1, wrong_on_device(self->fd, self->addr, NPAGES, 2));
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 2));
+}
+
 /* One pinned page keeps its huge page where it is, and no other one. */
 TEST_F(huge, page_that_is_pinned_stays)
 {
@@ -189,16 +313,6 @@ TEST_F(huge, page_that_is_pinned_stays)
 	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
 }
 
-static bool kernel_splits_what_ptes_map(void)
-{
-	char release[64] = "";
-	int major = 0, minor = 0;
-
-	read_file("/proc/sys/kernel/osrelease", release, sizeof(release));
-	sscanf(release, "%d.%d", &major, &minor);
-	return major > 6 || (major == 6 && minor >= 19);
-}
-
 /*
  * Partly unmapped, it is mapped by PTEs. Linux before 6.19 leaves such pages
  * where they are.
@@ -213,7 +327,7 @@ TEST_F(huge, page_mapped_by_ptes_moves_or_says_that_it_does_not)
 			  ONEWALK_DUMMY_MIGRATE_FAULT));
 	moved = check_moved(_metadata, self, 0, NPAGES);
 	EXPECT_EQ(moved, self->result.moved);
-	if (kernel_splits_what_ptes_map()) {
+	if (kernel_migrates_large_folios()) {
 		EXPECT_EQ(NPAGES, moved);
 	} else {
 		EXPECT_LE(512 + 10, moved);
@@ -249,7 +363,7 @@ TEST_F(huge, folio_of_64_kib_moves_or_says_that_it_does_not)
 			  ONEWALK_DUMMY_MIGRATE_FAULT));
 	moved = check_moved(_metadata, self, 0, 256);
 	EXPECT_EQ(moved, self->result.moved);
-	if (kernel_splits_what_ptes_map())
+	if (kernel_migrates_large_folios())
 		EXPECT_EQ(256, moved);
 	EXPECT_EQ(-1, wrong_on_device(self->fd, self->addr, 256, 1));
 	EXPECT_EQ(-1, wrong_page(self->addr, 256, 1));

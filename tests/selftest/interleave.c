@@ -15,6 +15,7 @@
 #include "common.h"
 
 #define NPAGES		256
+#define MAX_PAGES	1024
 #define MAX_WINDOW	48
 #define NWORKERS	8
 #define NFDS		3
@@ -33,13 +34,15 @@ enum deed {
 
 struct stress {
 	char *addr;
+	size_t npages;
 	int fds[NFDS];
 	size_t nfds;
+	unsigned int flags;	/* of every migration */
 	/* pages may vanish: they hold what they have to, or zeros, or nothing */
 	bool lenient;
 	atomic_bool stop;
 	/* each page is written by one worker only, one version at a time */
-	atomic_uint started[NPAGES], done[NPAGES];
+	atomic_uint started[MAX_PAGES], done[MAX_PAGES];
 	atomic_ulong deeds[NR_DEEDS], moved, busy;
 	atomic_flag failed;
 	char failure[256];
@@ -131,13 +134,13 @@ static int any_fd(struct worker *worker)
 
 static size_t own_page(struct worker *worker)
 {
-	return any(worker, NPAGES / NWORKERS) * NWORKERS + worker->index;
+	return any(worker, worker->stress->npages / NWORKERS) * NWORKERS + worker->index;
 }
 
 static int cpu_read(struct worker *worker)
 {
 	struct stress *stress = worker->stress;
-	size_t page = any(worker, NPAGES);
+	size_t page = any(worker, stress->npages);
 	char *addr = stress->addr + page * PAGE;
 	unsigned int lo = atomic_load(&stress->done[page]);
 
@@ -173,12 +176,12 @@ static int device_read(struct worker *worker)
 {
 	struct stress *stress = worker->stress;
 	unsigned int lo[MAX_WINDOW];
-	size_t i, page = any(worker, NPAGES);
+	size_t i, page = any(worker, stress->npages);
 	size_t npages = 1 + any(worker, MAX_WINDOW);
 	int ret;
 
-	if (npages > NPAGES - page)
-		npages = NPAGES - page;
+	if (npages > stress->npages - page)
+		npages = stress->npages - page;
 	for (i = 0; i < npages; i++)
 		lo[i] = atomic_load(&stress->done[page + i]);
 	ret = dummy_read(any_fd(worker), stress->addr + page * PAGE, npages,
@@ -215,8 +218,8 @@ static int migrate(struct worker *worker, unsigned int flags)
 {
 	struct onewalk_dummy_migrate result = {};
 	struct stress *stress = worker->stress;
-	size_t page = any(worker, NPAGES);
-	size_t npages = 1 + any(worker, NPAGES - page);
+	size_t page = any(worker, stress->npages);
+	size_t npages = 1 + any(worker, stress->npages - page);
 	unsigned int method = any(worker, ONEWALK_DUMMY_NR_METHODS);
 	int ret;
 
@@ -226,6 +229,8 @@ static int migrate(struct worker *worker, unsigned int flags)
 		flags |= ONEWALK_DUMMY_MIGRATE_UNLOCKED;
 	if (!any(worker, 16))
 		flags |= ONEWALK_DUMMY_MIGRATE_NO_COPY;
+	if (method == ONEWALK_DUMMY_RANGE || method == ONEWALK_DUMMY_SETUP)
+		flags |= stress->flags;
 	ret = dummy_migrate(any_fd(worker), stress->addr + page * PAGE, npages,
 			    method, flags, NULL, NULL, &result);
 	atomic_fetch_add(&stress->moved, result.moved);
@@ -346,6 +351,7 @@ FIXTURE_SETUP(interleave)
 		stress->fds[i] = dummy_open(i == 2);
 		ASSERT_LE(0, stress->fds[i]);
 	}
+	stress->npages = NPAGES;
 	stress->addr = map_pages(NPAGES);
 	ASSERT_NE(NULL, stress->addr);
 	fill(stress->addr, NPAGES, 0);
@@ -377,13 +383,13 @@ static void check_stress(struct __test_metadata *_metadata,
 	       stress->moved, stress->busy);
 	if (stress->lenient)
 		return;
-	EXPECT_EQ(0, forgotten_pages(stress->addr, NPAGES));
-	for (page = 0; page < NPAGES; page++)
+	EXPECT_EQ(0, forgotten_pages(stress->addr, stress->npages));
+	for (page = 0; page < stress->npages; page++)
 		EXPECT_EQ(-1, wrong_page(stress->addr + page * PAGE, 1,
 					 atomic_load(&stress->done[page])));
 	/* and nothing holds them: all can go once more */
-	EXPECT_EQ(NPAGES, to_device(stress->fds[0], stress->addr, NPAGES));
-	for (page = 0; page < NPAGES; page++)
+	EXPECT_EQ(stress->npages, to_device(stress->fds[0], stress->addr, stress->npages));
+	for (page = 0; page < stress->npages; page++)
 		EXPECT_EQ(-1, wrong_page(stress->addr + page * PAGE, 1,
 					 atomic_load(&stress->done[page])));
 }
@@ -433,7 +439,7 @@ static void fork_and_exit(struct stress *stress, uint64_t *random)
 		const uint64_t *word = (const uint64_t *)stress->addr;
 		size_t i;
 
-		for (i = 0; i < NPAGES * WORDS; i++)
+		for (i = 0; i < stress->npages * WORDS; i++)
 			if (word[i] >> 16 != (uintptr_t)&word[i])
 				_exit(1);
 		_exit(0);
@@ -466,6 +472,29 @@ TEST_F(interleave, with_memory_compaction_beside)
 {
 	run(&self->stress, A_WHILE, compact);
 	check_stress(_metadata, &self->stress);
+}
+
+/* Huge pages, of which parts move, come back, and are put together again. */
+static void collapse(struct stress *stress, uint64_t *random)
+{
+	size_t huge = next_random(random) % (stress->npages * PAGE / HUGE);
+
+	madvise(stress->addr + huge * HUGE, HUGE, MADV_COLLAPSE);
+	usleep(next_random(random) % 20000);
+}
+
+TEST_F_TIMEOUT(interleave, with_huge_pages_that_move_whole, 400)
+{
+	struct stress *stress = &self->stress;
+	void *addr;
+
+	stress->npages = MAX_PAGES;
+	MUST(map_huge(&addr, MAX_PAGES * PAGE / HUGE));
+	stress->addr = addr;
+	fill(addr, MAX_PAGES, 0);
+	stress->flags = ONEWALK_DUMMY_MIGRATE_COMPOUND;
+	run(stress, A_WHILE, collapse);
+	check_stress(_metadata, stress);
 }
 
 static void unplug(struct stress *stress, uint64_t *random)
@@ -531,7 +560,7 @@ TEST_F(interleave, with_unmapping_and_protecting_beside)
 
 static void be_killed(void)
 {
-	static struct stress stress = { .nfds = 2 };
+	static struct stress stress = { .nfds = 2, .npages = NPAGES };
 	static struct worker workers[4];
 
 	stress.fds[0] = dummy_open(0);

@@ -87,11 +87,27 @@ FIXTURE_TEARDOWN(method)
 	close(self->fd);
 }
 
+static bool is_ours(const FIXTURE_VARIANT(method) *variant)
+{
+	return variant->method == ONEWALK_DUMMY_RANGE ||
+	       variant->method == ONEWALK_DUMMY_SETUP;
+}
+
 static int move(FIXTURE_DATA(method) *self,
 		const FIXTURE_VARIANT(method) *variant)
 {
 	return dummy_migrate(self->fd, self->addr, NPAGES, variant->method,
-			     variant->flags, NULL, NULL, &self->result);
+			     variant->flags, self->status, NULL,
+			     &self->result);
+}
+
+static size_t count_status(FIXTURE_DATA(method) *self, int status)
+{
+	size_t i, count = 0;
+
+	for (i = 0; i < NPAGES; i++)
+		count += self->status[i] == status;
+	return count;
 }
 
 static size_t count_kind(FIXTURE_DATA(method) *self, enum kind kind)
@@ -276,6 +292,11 @@ TEST_F(method, loses_nothing_when_an_allocation_fails)
 			    ONEWALK_DUMMY_FLAG_FAIL_ALLOC, NULL, NULL));
 	ASSERT_OK(move(self, variant));
 	EXPECT_EQ(NPAGES - 1, self->result.moved);
+	if (is_ours(variant)) {
+		EXPECT_EQ(NPAGES - 1,
+			  count_status(self, ONEWALK_STATUS_MIGRATING));
+		EXPECT_EQ(1, count_status(self, ONEWALK_STATUS_STOPPED));
+	}
 	present = count_where(self->addr, NPAGES, PRESENT);
 	EXPECT_EQ(memory_is_private() ? 1 : NPAGES, present);
 	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));

@@ -6,6 +6,7 @@
 #include "kselftest_harness.h"
 
 #include <sched.h>
+#include <sys/ioctl.h>
 
 #include "common.h"
 
@@ -270,6 +271,100 @@ TEST_F(precise, swapped_pages_converge_within_one_retry)
 	expect_faults(_metadata, self, variant, NPAGES);
 	EXPECT_GE(1, self->result.retries);
 	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
+/* --- a report alone --- */
+
+FIXTURE(report) {
+	int fd;
+	char *addr;
+	struct counter counter;
+	uint64_t pfns[NPAGES];
+};
+
+FIXTURE_SETUP(report)
+{
+	self->fd = dummy_open(0);
+	ASSERT_LE(0, self->fd);
+	self->addr = map_aligned(NPAGES, HUGE);
+	ASSERT_NE(NULL, self->addr);
+	fill(self->addr, NPAGES, 1);
+	MUST(counter_open(&self->counter, "handle_mm_fault"));
+}
+
+FIXTURE_TEARDOWN(report)
+{
+	counter_close(&self->counter);
+	unmap_all();
+	close(self->fd);
+}
+
+static uint64_t faults_of_report(FIXTURE_DATA(report) *self, uint64_t flags,
+				 int *ret)
+{
+	struct onewalk_dummy_report report = {
+		.addr = (uintptr_t)self->addr,
+		.npages = NPAGES,
+		.pfns = (uintptr_t)self->pfns,
+		.default_flags = flags,
+		.pfn_flags_mask = REQ_FAULT | REQ_WRITE,
+	};
+
+	counter_start(&self->counter);
+	*ret = ioctl(self->fd, ONEWALK_DUMMY_REPORT, &report) ? -errno : 0;
+	return counter_stop(&self->counter);
+}
+
+/* The kernel's own function faults all from the first miss on. */
+TEST_F(report, faults_only_what_is_missing)
+{
+	size_t i, missing = 0;
+	uint64_t faults;
+	int ret;
+
+	for (i = 5; i < NPAGES; i += 50) {
+		if (i % 100 == 5)
+			MUST(swap_out(self->addr + i * PAGE, 1));
+		else
+			madvise(self->addr + i * PAGE, PAGE, MADV_DONTNEED);
+		missing++;
+	}
+	memset(self->pfns, 0, sizeof(self->pfns));
+	faults = faults_of_report(self, REQ_FAULT, &ret);
+	EXPECT_EQ(0, ret);
+	EXPECT_EQ(missing, faults);
+	EXPECT_EQ(NPAGES, count_where(self->addr, NPAGES, PRESENT));
+}
+
+TEST_F(report, faults_only_what_is_asked_for)
+{
+	uint64_t faults;
+	size_t i;
+	int ret;
+
+	MUST(swap_out(self->addr, NPAGES));
+	for (i = 0; i < NPAGES; i++)
+		self->pfns[i] = i % 7 ? 0 : REQ_FAULT;
+	faults = faults_of_report(self, 0, &ret);
+	EXPECT_EQ(0, ret);
+	EXPECT_EQ((NPAGES + 6) / 7, faults);
+	for (i = 0; i < NPAGES; i++)
+		EXPECT_EQ(i % 7 ? SWAPPED : PRESENT,
+			  where(self->addr + i * PAGE));
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
+TEST_F(report, without_a_request_faults_nothing)
+{
+	uint64_t faults;
+	int ret;
+
+	MUST(swap_out(self->addr, NPAGES / 2));
+	memset(self->pfns, 0, sizeof(self->pfns));
+	faults = faults_of_report(self, 0, &ret);
+	EXPECT_EQ(0, ret);
+	EXPECT_EQ(0, faults);
+	EXPECT_EQ(NPAGES / 2, count_where(self->addr, NPAGES, SWAPPED));
 }
 
 ONEWALK_MAIN
