@@ -3,6 +3,7 @@
  * Exactly the missing pages are faulted, in the way that costs least: counted
  * by probes on the kernel's own functions, in the calling thread.
  */
+/* vm: --in-turn */
 #include "kselftest_harness.h"
 
 #include <sched.h>
