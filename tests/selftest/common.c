@@ -399,7 +399,7 @@ void *map_pages(size_t npages)
 
 uint64_t word_at(const void *addr, unsigned int version)
 {
-	return (uintptr_t)addr << 16 | (version & 0xffff);
+	return (uintptr_t)addr << 16 | (version & 0xff);
 }
 
 void fill_buffer(void *buf, const void *home, size_t npages,
