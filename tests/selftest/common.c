@@ -51,6 +51,16 @@ static const char *because(const char *format, ...)
 
 /* --- the machine --- */
 
+bool kernel_migrates_large_folios(void)
+{
+	char release[64] = "";
+	int major = 0, minor = 0;
+
+	read_file("/proc/sys/kernel/osrelease", release, sizeof(release));
+	sscanf(release, "%d.%d", &major, &minor);
+	return major > 6 || (major == 6 && minor >= 19);
+}
+
 bool memory_is_private(void)
 {
 	const char *memory = getenv("ONEWALK_MEMORY");
@@ -247,18 +257,27 @@ int dummy_inspect(int fd, const void *addr, size_t npages, uint8_t *mapped)
 	return ioctl(fd, ONEWALK_DUMMY_INSPECT, &buffer) ? -errno : 0;
 }
 
-int dummy_report(int fd, const void *addr, size_t npages, uint64_t *pfns,
-		 uint64_t default_flags, bool kernel)
+int dummy_report_masked(int fd, const void *addr, size_t npages,
+			uint64_t *pfns, uint64_t default_flags, uint64_t mask,
+			bool kernel)
 {
 	struct onewalk_dummy_report report = {
 		.addr = (uintptr_t)addr,
 		.npages = npages,
 		.pfns = (uintptr_t)pfns,
 		.default_flags = default_flags,
+		.pfn_flags_mask = mask,
 		.kernel = kernel,
 	};
 
 	return ioctl(fd, ONEWALK_DUMMY_REPORT, &report) ? -errno : 0;
+}
+
+int dummy_report(int fd, const void *addr, size_t npages, uint64_t *pfns,
+		 uint64_t default_flags, bool kernel)
+{
+	return dummy_report_masked(fd, addr, npages, pfns, default_flags, 0,
+				   kernel);
 }
 
 int dummy_pin(int fd, const void *addr, size_t npages)

@@ -64,6 +64,8 @@
 
 /* --- the machine --- */
 
+/* Linux 6.19: large folios on devices, and split where PTEs map them */
+bool kernel_migrates_large_folios(void);
 /* ONEWALK_MEMORY=private|system, the same as the module's memory= */
 bool memory_is_private(void);
 /* ONEWALK_LONG=1: stress longer than CI can afford */
@@ -97,12 +99,22 @@ int dummy_info(int fd, struct onewalk_dummy_info *info);
 int dummy_inspect(int fd, const void *addr, size_t npages, uint8_t *mapped);
 int dummy_report(int fd, const void *addr, size_t npages, uint64_t *pfns,
 		 uint64_t default_flags, bool kernel);
+/* The same, with requests of single pages in @pfns, as @mask lets them. */
+int dummy_report_masked(int fd, const void *addr, size_t npages,
+			uint64_t *pfns, uint64_t default_flags, uint64_t mask,
+			bool kernel);
 int dummy_pin(int fd, const void *addr, size_t npages);
 
 /* One request of ONEWALK_DUMMY_MIGRATE; any pointer may be NULL. */
 int dummy_migrate(int fd, const void *addr, size_t npages, unsigned int method,
 		  unsigned int flags, uint8_t *status, uint64_t *pfns,
 		  struct onewalk_dummy_migrate *result);
+/* A method of onewalk's, and not one of the classic ones. */
+static inline bool method_is_ours(unsigned int method)
+{
+	return method == ONEWALK_DUMMY_RANGE || method == ONEWALK_DUMMY_SETUP;
+}
+
 /* The plain case: how many pages moved, or -errno. */
 long to_device(int fd, const void *addr, size_t npages);
 long to_system(int fd, const void *addr, size_t npages);
@@ -125,7 +137,7 @@ void unmap_all(void);
 
 /*
  * Content that names its own place: each word holds its address, or that of the
- * word of @home with the same offset, and a version.
+ * word of @home with the same offset, and the low byte of a version.
  */
 void fill(void *addr, size_t npages, unsigned int version);
 void fill_buffer(void *buf, const void *home, size_t npages,

@@ -79,17 +79,6 @@ static size_t check_moved(struct __test_metadata *_metadata,
 	return moved;
 }
 
-/* Linux 6.19: large folios on devices, and split where PTEs map them */
-static bool kernel_migrates_large_folios(void)
-{
-	char release[64] = "";
-	int major = 0, minor = 0;
-
-	read_file("/proc/sys/kernel/osrelease", release, sizeof(release));
-	sscanf(release, "%d.%d", &major, &minor);
-	return major > 6 || (major == 6 && minor >= 19);
-}
-
 TEST_F(huge, page_is_reported_with_its_order)
 {
 	size_t i;

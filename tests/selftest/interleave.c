@@ -46,7 +46,6 @@ struct stress {
 	atomic_ulong deeds[NR_DEEDS], moved, busy;
 	atomic_flag failed;
 	char failure[256];
-	const char *errors;	/* that are in order; see allowed() */
 };
 
 struct worker {
@@ -245,7 +244,7 @@ static int migrate(struct worker *worker, unsigned int flags)
 		flags |= ONEWALK_DUMMY_MIGRATE_UNLOCKED;
 	if (!any(worker, 16))
 		flags |= ONEWALK_DUMMY_MIGRATE_NO_COPY;
-	if (method == ONEWALK_DUMMY_RANGE || method == ONEWALK_DUMMY_SETUP)
+	if (method_is_ours(method))
 		flags |= stress->flags;
 	ret = dummy_migrate(any_fd(worker), stress->addr + page * PAGE, npages,
 			    method, flags, NULL, NULL, &result);
@@ -382,6 +381,27 @@ FIXTURE_TEARDOWN(interleave)
 		EXPECT_TRUE(device_is_empty(self->stress.fds[i]));
 }
 
+/*
+ * How many pages go to the device when nobody is in the way, or belong to a
+ * huge page that PTEs map: Linux before 6.19 does not move its parts.
+ */
+static size_t can_go(struct stress *stress)
+{
+	struct onewalk_dummy_migrate result = {};
+	static uint8_t status[MAX_PAGES];
+	size_t i, n;
+
+	if (dummy_migrate(stress->fds[0], stress->addr, stress->npages,
+			  ONEWALK_DUMMY_RANGE, ONEWALK_DUMMY_MIGRATE_FAULT,
+			  status, NULL, &result))
+		return 0;
+
+	n = result.moved;
+	for (i = 0; i < stress->npages && !kernel_migrates_large_folios(); i++)
+		n += status[i] == ONEWALK_STATUS_SPLIT_FAILED;
+	return n;
+}
+
 /* All went well, all of it happened, and all pages hold their last version. */
 static void check_stress(struct __test_metadata *_metadata,
 			 struct stress *stress)
@@ -403,8 +423,8 @@ static void check_stress(struct __test_metadata *_metadata,
 	for (page = 0; page < stress->npages; page++)
 		EXPECT_EQ(-1, wrong_page(stress->addr + page * PAGE, 1,
 					 atomic_load(&stress->done[page])));
-	/* and nothing holds them: all can go once more */
-	EXPECT_EQ(stress->npages, to_device(stress->fds[0], stress->addr, stress->npages));
+	/* and nothing holds them: each can go once more */
+	EXPECT_EQ(stress->npages, can_go(stress));
 	for (page = 0; page < stress->npages; page++)
 		EXPECT_EQ(-1, wrong_page(stress->addr + page * PAGE, 1,
 					 atomic_load(&stress->done[page])));
@@ -499,7 +519,7 @@ static void collapse(struct stress *stress, uint64_t *random)
 	usleep(next_random(random) % 20000);
 }
 
-TEST_F_TIMEOUT(interleave, with_huge_pages_that_move_whole, 400)
+TEST_F(interleave, with_huge_pages_that_move_whole)
 {
 	struct stress *stress = &self->stress;
 	void *addr;

@@ -5,7 +5,6 @@
  */
 #include "kselftest_harness.h"
 
-#include <sys/ioctl.h>
 
 #include "common.h"
 
@@ -85,12 +84,6 @@ FIXTURE_TEARDOWN(method)
 	unmap_all();
 	EXPECT_TRUE(device_is_empty(self->fd));
 	close(self->fd);
-}
-
-static bool is_ours(const FIXTURE_VARIANT(method) *variant)
-{
-	return variant->method == ONEWALK_DUMMY_RANGE ||
-	       variant->method == ONEWALK_DUMMY_SETUP;
 }
 
 static int move(FIXTURE_DATA(method) *self,
@@ -292,7 +285,7 @@ TEST_F(method, loses_nothing_when_an_allocation_fails)
 			    ONEWALK_DUMMY_FLAG_FAIL_ALLOC, NULL, NULL));
 	ASSERT_OK(move(self, variant));
 	EXPECT_EQ(NPAGES - 1, self->result.moved);
-	if (is_ours(variant)) {
+	if (method_is_ours(variant->method)) {
 		EXPECT_EQ(NPAGES - 1,
 			  count_status(self, ONEWALK_STATUS_MIGRATING));
 		EXPECT_EQ(1, count_status(self, ONEWALK_STATUS_STOPPED));
@@ -669,21 +662,17 @@ static void compare(struct __test_metadata *_metadata,
 		    FIXTURE_DATA(report) *self, size_t first, size_t npages,
 		    uint64_t flags, uint64_t mask, bool kernel_first)
 {
-	struct onewalk_dummy_report report = {
-		.addr = (uintptr_t)self->addr + first * PAGE,
-		.npages = npages,
-		.default_flags = flags,
-		.pfn_flags_mask = mask,
-	};
 	int ret[2], i, kernel;
 	size_t j;
 
 	for (i = 0; i < 2; i++) {
 		kernel = i ^ kernel_first;
-		report.kernel = kernel;
-		report.pfns = (uintptr_t)(kernel ? self->theirs : self->ours);
-		ret[kernel] = ioctl(self->fd, ONEWALK_DUMMY_REPORT, &report) ?
-			      -errno : 0;
+		ret[kernel] = dummy_report_masked(self->fd,
+						  self->addr + first * PAGE,
+						  npages,
+						  kernel ? self->theirs :
+							   self->ours,
+						  flags, mask, kernel);
 	}
 	ASSERT_EQ(ret[1], ret[0])
 		TH_LOG("pages %zu to %zu, flags %llx", first, first + npages,

@@ -7,7 +7,6 @@
 #include "kselftest_harness.h"
 
 #include <sched.h>
-#include <sys/ioctl.h>
 
 #include "common.h"
 
@@ -303,16 +302,9 @@ FIXTURE_TEARDOWN(report)
 static uint64_t faults_of_report(FIXTURE_DATA(report) *self, uint64_t flags,
 				 int *ret)
 {
-	struct onewalk_dummy_report report = {
-		.addr = (uintptr_t)self->addr,
-		.npages = NPAGES,
-		.pfns = (uintptr_t)self->pfns,
-		.default_flags = flags,
-		.pfn_flags_mask = REQ_FAULT | REQ_WRITE,
-	};
-
 	counter_start(&self->counter);
-	*ret = ioctl(self->fd, ONEWALK_DUMMY_REPORT, &report) ? -errno : 0;
+	*ret = dummy_report_masked(self->fd, self->addr, NPAGES, self->pfns,
+				   flags, REQ_FAULT | REQ_WRITE, false);
 	return counter_stop(&self->counter);
 }
 
