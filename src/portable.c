@@ -75,7 +75,7 @@ static enum onewalk_status recheck(const struct onewalk_call *call,
 		return onewalk_hole_status(call);
 	if (is_zone_device_page(page))
 		return ONEWALK_STATUS_MIGRATING;
-	return onewalk_page_status(call->migrate, page);
+	return onewalk_page_status(call, page);
 }
 
 /* Has somebody write-protected a page that must come out writable? */
@@ -281,13 +281,16 @@ static int scratch_args(const struct onewalk_call *call,
 
 /*
  * Preparing a page of a large folio splits the folio, and then the page goes
- * back. Kernels before 6.19 leave alone a folio that PTEs map.
+ * back. Kernels before 6.19 leave alone a folio that PTEs map. Later ones wait
+ * for its lock, which who holds that of fault_page must not.
  */
 static int portable_split(struct onewalk_call *call)
 {
 	struct migrate_vma args;
 	int ret;
 
+	if (call->migrate->fault_page)
+		return 0;
 	if (!call->order && !ONEWALK_MIGRATE_VMA_SPLITS)
 		return 0;
 

@@ -139,16 +139,17 @@ device_page_status(const struct onewalk_migrate *migrate, const void *owner,
 
 /*
  * onewalk_page_status() - may this present page migrate, as far as can be seen
- * @migrate: the migration
+ * @call: the call; vma is where the page is
  * @page: a page that the page table holds, without a reference
  *
  * Refuses what the kernel would refuse only after the driver has copied. What
  * is read here may change at once: whoever needs it to last looks again while
  * holding the folio lock.
  */
-enum onewalk_status onewalk_page_status(const struct onewalk_migrate *migrate,
+enum onewalk_status onewalk_page_status(const struct onewalk_call *call,
 					struct page *page)
 {
+	const struct onewalk_migrate *migrate = call->migrate;
 	struct folio *folio = page_folio(page);
 
 	if (is_device_coherent_page(page))
@@ -158,6 +159,8 @@ enum onewalk_status onewalk_page_status(const struct onewalk_migrate *migrate,
 		return ONEWALK_STATUS_SPECIAL;
 	if (!(migrate->flags & ONEWALK_MIGRATE_SELECT_SYSTEM))
 		return ONEWALK_STATUS_NOT_SELECTED;
+	if (!(call->vma->vm_flags & VM_READ))
+		return ONEWALK_STATUS_SPECIAL;
 	if (PageHWPoison(page))
 		return ONEWALK_STATUS_POISONED;
 	if (!folio_test_anon(folio))
@@ -180,6 +183,8 @@ enum onewalk_status onewalk_page_status(const struct onewalk_migrate *migrate,
  */
 enum onewalk_status onewalk_hole_status(const struct onewalk_call *call)
 {
+	if (!(call->vma->vm_flags & VM_READ))
+		return ONEWALK_STATUS_SPECIAL;
 	if (!vma_is_anonymous(call->vma))
 		return ONEWALK_STATUS_FILE;
 	if (userfaultfd_missing(call->vma))
@@ -219,8 +224,7 @@ static enum onewalk_status entry_status(const struct onewalk_call *call,
 		return zero_status(call, entry);
 	case ONEWALK_PAGE:
 	case ONEWALK_PROTNONE:
-		return onewalk_page_status(call->migrate,
-					   pfn_to_page(entry->pfn));
+		return onewalk_page_status(call, pfn_to_page(entry->pfn));
 	case ONEWALK_DEVICE:
 		return device_page_status(call->migrate, entry->owner,
 					  ONEWALK_MIGRATE_SELECT_DEVICE_PRIVATE);
@@ -446,7 +450,8 @@ int onewalk_look_at_nothing(struct onewalk_call *call, unsigned long addr,
 
 /*
  * What a device cannot read it shall not have. But memory that was made
- * unreadable while it was on the device must be able to come back.
+ * unreadable while it was on the device must be able to come back: there each
+ * page is decided on by itself.
  */
 static bool accessible(const struct onewalk_call *call)
 {
@@ -457,8 +462,7 @@ static bool accessible(const struct onewalk_call *call)
 	if (vma->vm_flags & VM_READ)
 		return true;
 	return !call->range->notifier &&
-	       !(call->migrate->flags & (ONEWALK_MIGRATE_FAULT |
-					 ONEWALK_MIGRATE_SELECT_SYSTEM));
+	       !(call->migrate->flags & ONEWALK_MIGRATE_FAULT);
 }
 
 static int look_at_vma(struct onewalk_call *call, unsigned long addr,
@@ -841,7 +845,8 @@ static int check_setup(const struct onewalk_migrate *args)
  *
  * The walk of onewalk_range_fault() and onewalk_migrate_range_setup() for a
  * caller that starts from a VMA and does not want a report. Without
- * ONEWALK_MIGRATE_FAULT it is migrate_vma_setup(); with it, it is that function
+ * ONEWALK_MIGRATE_FAULT it is migrate_vma_setup(), but that what nobody may read
+ * does not go to a device, it only comes back; with it, it is that function
  * with MIGRATE_VMA_FAULT of "Migrate on fault for device pages": what is
  * swapped out or otherwise missing is faulted in first.
  *

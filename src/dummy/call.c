@@ -119,6 +119,7 @@ static unsigned long sequence(const struct call *call)
 static void give_back(const struct call *call, struct onewalk_migrate *migrate)
 {
 	call->arg->npages = migrate->npages;
+	call->arg->cpages = migrate->cpages;
 	onewalk_migrate_pages(migrate);
 	onewalk_migrate_finalize(migrate);
 }
@@ -227,6 +228,7 @@ int dummy_call(struct dummy_mirror *mirror, struct onewalk_dummy_call *arg)
 	int ret;
 
 	arg->npages = 0;
+	arg->cpages = 0;
 	ret = check_call(arg);
 	if (!ret)
 		ret = array_length(arg, &call.npages);

@@ -688,6 +688,33 @@ TEST_F(exported, good_call_gives_back_what_it_prepared)
 	EXPECT_EQ(pfn, pfn_of(self->addr));
 }
 
+/* A device gets nothing that nobody may read; what it has must come back. */
+TEST_F(exported, unreadable_memory_is_prepared_only_on_its_way_back)
+{
+	static const unsigned long selections[] = {
+		0, SELECT_SYSTEM, SELECT_DEVICE_PRIVATE,
+		SELECT_SYSTEM | SELECT_DEVICE_PRIVATE,
+	};
+	const size_t half = NPAGES / 2, quarter = NPAGES / 4;
+	size_t i, there = 0;
+
+	if (memory_is_private())
+		there = to_device(self->fd, self->addr, half);
+	madvise(self->addr + (half + quarter) * PAGE, quarter * PAGE,
+		MADV_DONTNEED);
+	mprotect(self->addr, NPAGES * PAGE, PROT_NONE);
+	self->call.default_flags = REQ_MIGRATE;
+	for (i = 0; i < ARRAY_SIZE(selections); i++) {
+		self->call.migrate_flags = selections[i];
+		EXPECT_EQ(0, call(self));
+		EXPECT_EQ(is_setup(variant) &&
+			  (selections[i] & SELECT_DEVICE_PRIVATE) ? there : 0,
+			  self->call.cpages);
+	}
+	mprotect(self->addr, NPAGES * PAGE, PROT_READ | PROT_WRITE);
+	fill(self->addr + (half + quarter) * PAGE, quarter, 1);
+}
+
 TEST_F(exported, null_argument_is_einval)
 {
 	self->call.null = ONEWALK_DUMMY_NULL_ARGUMENT;

@@ -281,6 +281,7 @@ enum onewalk_dummy_function {
  * @result: out: what the call returned
  * @pad: in: 0
  * @npages: out: &onewalk_migrate.npages after onewalk_migrate_range_setup()
+ * @cpages: out: &onewalk_migrate.cpages then
  *
  * The arrays are as long as the range, or as 512 pages where the range makes no
  * sense; a range of more pages than the system has is refused with ENOMEM.
@@ -297,6 +298,7 @@ struct onewalk_dummy_call {
 	__s32	result;
 	__u32	pad;
 	__u64	npages;
+	__u64	cpages;
 };
 
 #define ONEWALK_DUMMY_CALL		_IOWR('H', 0x46, struct onewalk_dummy_call)
