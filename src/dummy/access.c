@@ -53,116 +53,136 @@ static void mark_dirty(struct page *page, u8 access)
 	folio_mark_dirty(page_folio(page));
 }
 
-static unsigned long store(struct dummy_mirror *mirror, unsigned long addr,
-			   unsigned long npages, const void *buffer)
-{
-	struct page *page;
-	unsigned long i;
+/**
+ * struct access - one READ or WRITE, a bounce buffer at a time
+ * @mirror: the mirror
+ * @cmd: the command
+ * @bounce: the buffer
+ * @start: user address of its first page
+ * @write: to memory, from the buffer
+ * @unlocked: the mmap lock is dropped while faulting
+ * @faulted: where the last fault ended
+ */
+struct access {
+	struct dummy_mirror		*mirror;
+	struct onewalk_dummy_cmd	*cmd;
+	void				*bounce;
+	unsigned long			start;
+	bool				write;
+	bool				unlocked;
+	unsigned long			faulted;
+};
 
-	mutex_lock(&mirror->lock);
-	for (i = 0; i < npages; i++, addr += PAGE_SIZE) {
-		page = dummy_mapped_page(mirror, addr,
-					 ONEWALK_DUMMY_MAPPED_WRITE);
-		if (!page)
-			break;
-		memcpy_to_page(page, 0, buffer + (i << PAGE_SHIFT), PAGE_SIZE);
-		mark_dirty(page, dummy_access(mirror, addr));
+/* Under &dummy_mirror.lock. Return: false when the page is not mapped so. */
+static bool access_page(const struct access *access, unsigned long addr)
+{
+	u8 want = access->write ? ONEWALK_DUMMY_MAPPED_WRITE :
+				  ONEWALK_DUMMY_MAPPED_READ;
+	struct page *page = dummy_mapped_page(access->mirror, addr, want);
+	void *buffer = access->bounce + (addr - access->start);
+
+	if (!page)
+		return false;
+	if (access->write) {
+		memcpy_to_page(page, 0, buffer, PAGE_SIZE);
+		mark_dirty(page, dummy_access(access->mirror, addr));
+	} else {
+		memcpy_from_page(buffer, page, 0, PAGE_SIZE);
 	}
-	mutex_unlock(&mirror->lock);
-	return i;
+	return true;
 }
 
-/* Fault in all that is left; one fault, however many pages are missing. */
-static int miss(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd,
-		bool write, bool unlocked)
+static void access_faulted(unsigned long addr, void *data)
 {
-	unsigned long start = cmd->addr + (cmd->cpages << PAGE_SHIFT);
-	unsigned long end = cmd->addr + (cmd->npages << PAGE_SHIFT);
+	access_page(data, addr);
+}
+
+/* Return: the first page that is not mapped so, or @end. */
+static unsigned long access_mapped(const struct access *access,
+				   unsigned long addr, unsigned long end)
+{
+	mutex_lock(&access->mirror->lock);
+	while (addr < end && access_page(access, addr))
+		addr += PAGE_SIZE;
+	mutex_unlock(&access->mirror->lock);
+	return addr;
+}
+
+/*
+ * The device faults for a run of pages, and it is one fault however long the run
+ * is. What the fault brings in is accessed before it can go again.
+ */
+static int access_chunk(struct access *access, unsigned long end)
+{
+	struct dummy_mirror *mirror = access->mirror;
+	unsigned long addr = access->start;
 	int ret;
 
-	if (fatal_signal_pending(current))
-		return -EINTR;
+	for (;;) {
+		addr = access_mapped(access, addr, end);
+		if (addr == end)
+			return 0;
+		if (fatal_signal_pending(current))
+			return -EINTR;
 
-	if (unlocked)
-		ret = dummy_fault_unlocked(mirror, start, end);
-	else
-		ret = dummy_fault(mirror, start, end, write);
-	if (!ret)
-		cmd->faults++;
-	return ret;
+		if (access->unlocked)
+			ret = dummy_fault_unlocked(mirror, addr, end);
+		else
+			ret = dummy_fault(mirror, addr, end, access->write,
+					  access_faulted, access);
+		if (ret)
+			return ret;
+		if (addr != access->faulted)
+			access->cmd->faults++;
+		access->faulted = end;
+		if (!access->unlocked)
+			return 0;
+	}
 }
 
-static int read_all(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd,
-		    void *bounce, bool unlocked)
+static int access_all(struct access *access)
 {
+	struct onewalk_dummy_cmd *cmd = access->cmd;
 	void __user *ptr = u64_to_user_ptr(cmd->ptr);
 	unsigned long n;
 	int ret;
 
-	while (cmd->cpages < cmd->npages) {
+	for (; cmd->cpages < cmd->npages; cmd->cpages += n) {
 		n = min_t(u64, BOUNCE, cmd->npages - cmd->cpages);
-		n = dummy_load(mirror, cmd->addr + (cmd->cpages << PAGE_SHIFT),
-			       n, ONEWALK_DUMMY_MAPPED_READ, bounce);
-		if (!n) {
-			ret = miss(mirror, cmd, false, unlocked);
-			if (ret)
-				return ret;
-			continue;
-		}
-		if (copy_to_user(ptr + (cmd->cpages << PAGE_SHIFT), bounce,
-				 n << PAGE_SHIFT))
+		access->start = cmd->addr + (cmd->cpages << PAGE_SHIFT);
+		if (access->write &&
+		    copy_from_user(access->bounce,
+				   ptr + (cmd->cpages << PAGE_SHIFT),
+				   n << PAGE_SHIFT))
 			return -EFAULT;
-		cmd->cpages += n;
+		ret = access_chunk(access, access->start + (n << PAGE_SHIFT));
+		if (ret)
+			return ret;
+		if (!access->write &&
+		    copy_to_user(ptr + (cmd->cpages << PAGE_SHIFT),
+				 access->bounce, n << PAGE_SHIFT))
+			return -EFAULT;
 	}
 	return 0;
 }
 
-static int write_all(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd,
-		     void *bounce)
+static int do_access(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd,
+		     bool write, bool unlocked)
 {
-	void __user *ptr = u64_to_user_ptr(cmd->ptr);
-	unsigned long have = 0, done = 0, n;
+	struct access access = {
+		.mirror = mirror,
+		.cmd = cmd,
+		.write = write,
+		.unlocked = unlocked,
+	};
 	int ret;
 
-	while (cmd->cpages < cmd->npages) {
-		if (done == have) {
-			done = 0;
-			have = min_t(u64, BOUNCE, cmd->npages - cmd->cpages);
-			if (copy_from_user(bounce,
-					   ptr + (cmd->cpages << PAGE_SHIFT),
-					   have << PAGE_SHIFT))
-				return -EFAULT;
-		}
-		n = store(mirror, cmd->addr + (cmd->cpages << PAGE_SHIFT),
-			  have - done, bounce + (done << PAGE_SHIFT));
-		if (!n) {
-			ret = miss(mirror, cmd, true, false);
-			if (ret)
-				return ret;
-			continue;
-		}
-		done += n;
-		cmd->cpages += n;
-	}
-	return 0;
-}
-
-static void *alloc_bounce(const struct onewalk_dummy_cmd *cmd)
-{
-	return kvmalloc(min_t(u64, BOUNCE, cmd->npages) << PAGE_SHIFT,
-			GFP_KERNEL);
-}
-
-static int read_with(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd,
-		     bool unlocked)
-{
-	void *bounce = alloc_bounce(cmd);
-	int ret;
-
-	if (!bounce)
+	access.bounce = kvmalloc(min_t(u64, BOUNCE, cmd->npages) << PAGE_SHIFT,
+				 GFP_KERNEL);
+	if (!access.bounce)
 		return -ENOMEM;
-	ret = read_all(mirror, cmd, bounce, unlocked);
-	kvfree(bounce);
+	ret = access_all(&access);
+	kvfree(access.bounce);
 	return ret;
 }
 
@@ -173,7 +193,7 @@ static int read_with(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd,
  */
 int dummy_read(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd)
 {
-	return read_with(mirror, cmd, false);
+	return do_access(mirror, cmd, false, false);
 }
 
 /**
@@ -184,7 +204,7 @@ int dummy_read(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd)
 int dummy_read_unlocked(struct dummy_mirror *mirror,
 			struct onewalk_dummy_cmd *cmd)
 {
-	return read_with(mirror, cmd, true);
+	return do_access(mirror, cmd, false, true);
 }
 
 /**
@@ -194,12 +214,5 @@ int dummy_read_unlocked(struct dummy_mirror *mirror,
  */
 int dummy_write(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd)
 {
-	void *bounce = alloc_bounce(cmd);
-	int ret;
-
-	if (!bounce)
-		return -ENOMEM;
-	ret = write_all(mirror, cmd, bounce);
-	kvfree(bounce);
-	return ret;
+	return do_access(mirror, cmd, true, false);
 }

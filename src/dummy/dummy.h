@@ -177,8 +177,10 @@ int dummy_fault_once(struct dummy_mirror *mirror, struct onewalk_range *range,
 int dummy_fault_and_use(struct dummy_mirror *mirror,
 			struct onewalk_range *range, dummy_fault_fn fault,
 			dummy_use_fn use, void *data, bool shrink);
+typedef void (*dummy_access_fn)(unsigned long addr, void *data);
 int dummy_fault(struct dummy_mirror *mirror, unsigned long start,
-		unsigned long end, bool write);
+		unsigned long end, bool write, dummy_access_fn access,
+		void *data);
 int dummy_fault_unlocked(struct dummy_mirror *mirror, unsigned long start,
 			 unsigned long end);
 int dummy_map_present(struct dummy_mirror *mirror, unsigned long start,

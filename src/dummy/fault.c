@@ -37,10 +37,24 @@ static u8 pfn_access(unsigned long pfn)
 		ONEWALK_DUMMY_MAPPED_READ;
 }
 
+/**
+ * struct mapping - what to map of a report, and what to do then
+ * @device_only: only pages of the device's own memory
+ * @needed: the access that the device wants
+ * @access: NULL, or what it does with each page that it may access so
+ * @data: for @access
+ */
+struct mapping {
+	bool			device_only;
+	u8			needed;
+	dummy_access_fn		access;
+	void			*data;
+};
+
 static int map_pfns(struct dummy_mirror *mirror,
 		    const struct onewalk_range *range, void *data)
 {
-	const bool *device_only = data;
+	const struct mapping *mapping = data;
 	unsigned long addr = range->start;
 	const unsigned long *pfn;
 	struct page *page;
@@ -50,11 +64,13 @@ static int map_pfns(struct dummy_mirror *mirror,
 		if (!pfn_access(*pfn))
 			continue;
 		page = onewalk_pfn_to_page(*pfn);
-		if (*device_only && !is_device_private_page(page))
+		if (mapping->device_only && !is_device_private_page(page))
 			continue;
 		ret = dummy_map(mirror, addr, page, pfn_access(*pfn));
 		if (ret)
 			return ret;
+		if (mapping->access && (pfn_access(*pfn) & mapping->needed))
+			mapping->access(addr, mapping->data);
 	}
 	return 0;
 }
@@ -141,10 +157,10 @@ int dummy_fault_and_use(struct dummy_mirror *mirror,
 }
 
 static int fault_and_map(struct dummy_mirror *mirror,
-			 struct onewalk_range *range, bool device_only)
+			 struct onewalk_range *range, struct mapping *mapping)
 {
 	return dummy_fault_and_use(mirror, range, onewalk_range_fault, map_pfns,
-				   &device_only, true);
+				   mapping, true);
 }
 
 static void init_range(struct onewalk_range *range, struct dummy_mirror *mirror,
@@ -166,7 +182,8 @@ static void init_range(struct onewalk_range *range, struct dummy_mirror *mirror,
  * is: it goes back to system memory, as somebody else's would, and is copied
  * there.
  */
-static int upgrade(struct dummy_mirror *mirror, const struct onewalk_range *range)
+static int upgrade(struct dummy_mirror *mirror, const struct onewalk_range *range,
+		   struct mapping *mapping)
 {
 	unsigned long pfn = 0;
 	struct onewalk_range one = *range;
@@ -181,17 +198,18 @@ static int upgrade(struct dummy_mirror *mirror, const struct onewalk_range *rang
 			continue;
 		one.start = range->start + (i << PAGE_SHIFT);
 		one.end = one.start + PAGE_SIZE;
-		ret = fault_and_map(mirror, &one, false);
+		ret = fault_and_map(mirror, &one, mapping);
 	}
 	return ret;
 }
 
-static int fault_window(struct dummy_mirror *mirror, struct onewalk_range *range)
+static int fault_window(struct dummy_mirror *mirror, struct onewalk_range *range,
+			struct mapping *mapping)
 {
-	int ret = fault_and_map(mirror, range, false);
+	int ret = fault_and_map(mirror, range, mapping);
 
 	if (!ret && (range->default_flags & ONEWALK_PFN_REQ_WRITE))
-		ret = upgrade(mirror, range);
+		ret = upgrade(mirror, range, mapping);
 	return ret;
 }
 
@@ -201,10 +219,20 @@ static int fault_window(struct dummy_mirror *mirror, struct onewalk_range *range
  * @start: first user address
  * @end: first address behind
  * @write: for writing
+ * @access: what it wants to do with each page, under &dummy_mirror.lock, as soon
+ *	as it is mapped
+ * @data: for @access
  */
 int dummy_fault(struct dummy_mirror *mirror, unsigned long start,
-		unsigned long end, bool write)
+		unsigned long end, bool write, dummy_access_fn access,
+		void *data)
 {
+	struct mapping mapping = {
+		.needed = write ? ONEWALK_DUMMY_MAPPED_WRITE :
+				  ONEWALK_DUMMY_MAPPED_READ,
+		.access = access,
+		.data = data,
+	};
 	unsigned long pfns[WINDOW];
 	struct onewalk_range range;
 	int ret = 0;
@@ -214,7 +242,7 @@ int dummy_fault(struct dummy_mirror *mirror, unsigned long start,
 		range.default_flags = ONEWALK_PFN_REQ_FAULT;
 		if (write)
 			range.default_flags |= ONEWALK_PFN_REQ_WRITE;
-		ret = fault_window(mirror, &range);
+		ret = fault_window(mirror, &range, &mapping);
 	}
 	return ret;
 }
@@ -229,13 +257,14 @@ int dummy_fault(struct dummy_mirror *mirror, unsigned long start,
 int dummy_map_present(struct dummy_mirror *mirror, unsigned long start,
 		      unsigned long end, bool device_only)
 {
+	struct mapping mapping = { .device_only = device_only };
 	unsigned long pfns[WINDOW];
 	struct onewalk_range range;
 	int ret = 0;
 
 	for (; start < end && !ret; start = range.end) {
 		init_range(&range, mirror, pfns, start, end);
-		ret = fault_and_map(mirror, &range, device_only);
+		ret = fault_and_map(mirror, &range, &mapping);
 	}
 	return ret;
 }

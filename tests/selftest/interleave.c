@@ -510,6 +510,38 @@ TEST_F(interleave, with_memory_compaction_beside)
 	check_stress(_metadata, &self->stress);
 }
 
+static void *keep_compacting(void *stop)
+{
+	while (!atomic_load((atomic_bool *)stop))
+		write_file("/proc/sys/vm/compact_memory", "1");
+	return NULL;
+}
+
+/* A device that loses pages again before it has used them might never get on. */
+TEST_F(interleave, one_fault_is_enough_with_memory_compaction_beside)
+{
+	struct stress *stress = &self->stress;
+	struct onewalk_dummy_cmd cmd;
+	char *buf = malloc(NPAGES * PAGE);
+	pthread_t thread;
+	int i, ret;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, keep_compacting,
+				    &stress->stop));
+	for (i = 0; i < 100; i++) {
+		madvise(stress->addr, NPAGES * PAGE, MADV_DONTNEED);
+		fill_buffer(buf, stress->addr, NPAGES, i);
+		ret = dummy_cmd(stress->fds[0], ONEWALK_DUMMY_WRITE,
+				stress->addr, NPAGES, buf, &cmd);
+		EXPECT_EQ(0, ret);
+		EXPECT_EQ(1, cmd.faults);
+		EXPECT_EQ(-1, wrong_page(stress->addr, NPAGES, i));
+	}
+	atomic_store(&stress->stop, true);
+	pthread_join(thread, NULL);
+	free(buf);
+}
+
 /* Huge pages, of which parts move, come back, and are put together again. */
 static void collapse(struct stress *stress, uint64_t *random)
 {

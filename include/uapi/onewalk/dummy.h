@@ -32,7 +32,8 @@
  *	WRITE, MIGRATE_TO_DEV, EXCLUSIVE), or @npages bytes (SNAPSHOT)
  * @npages: in: number of pages; for FLAGS the flags
  * @cpages: out: number of pages copied
- * @faults: out: number of times that the device had to fault
+ * @faults: out: number of times that the device had to fault: once for each run of
+ *	missing pages
  */
 struct onewalk_dummy_cmd {
 	__u64	addr;
