@@ -264,10 +264,6 @@ void counter_close(struct counter *counter);
 
 /* --- in tests only: these use the harness --- */
 
-/* Only a hang takes so long, also on a machine that is busy with other things. */
-#undef TEST_TIMEOUT_DEFAULT
-#define TEST_TIMEOUT_DEFAULT	300
-
 #define ASSERT_OK(call) \
 	ASSERT_EQ(0, (call))
 #define EXPECT_OK(call) \
