@@ -7,8 +7,6 @@
 #include <linux/module.h>
 #include <linux/static_call.h>
 
-#include "ksyms.h"
-
 DEFINE_STATIC_CALL_NULL(ksym_bpf_get_btf_vmlinux, bpf_get_btf_vmlinux);
 DEFINE_STATIC_CALL_NULL(ksym_btf_find_by_name_kind, btf_find_by_name_kind);
 DEFINE_STATIC_CALL_NULL(ksym_btf_name_by_offset, btf_name_by_offset);
@@ -79,31 +77,29 @@ static int spell_function(const struct btf *btf, const char *name, char *buf,
  * @name: the function
  * @protos: what we know, separated by bars
  *
- * Return: which of them the function has, counted from 0; negative when none of them.
+ * Return: 0, or an errno after onewalk_ksyms_refuse() was told.
  */
 int onewalk_btf_check(const char *name, const char *protos)
 {
 	char found[128];
 	size_t len;
-	int which;
 	int ret;
 
 	ret = spell_function(vmlinux, name, found, sizeof(found));
-	if (ret) {
-		pr_err("BTF does not know %s(): %d\n", name, ret);
-		return ret;
-	}
+	if (ret)
+		return onewalk_ksyms_refuse(ret, "BTF does not know %s(): %d",
+					    name, ret);
 
-	for (which = 0; ; which++) {
+	for (;;) {
 		len = strcspn(protos, "|");
 		if (strlen(found) == len && !memcmp(found, protos, len))
-			return which;
+			return 0;
 		if (!protos[len])
 			break;
 		protos += len + 1;
 	}
-	pr_err("%s() is %s here: not known\n", name, found);
-	return -EPROTO;
+	return onewalk_ksyms_refuse(-EPROTO, "%s() is %s here: not known", name,
+				    found);
 }
 
 /* The names are not macros, so one level more does no harm here. */
@@ -116,7 +112,7 @@ int onewalk_btf_check(const char *name, const char *protos)
 /*
  * onewalk_btf_init() - find the kernel's BTF
  *
- * Return: 0, or an errno after the log says what is missing.
+ * Return: 0, or an errno.
  */
 int onewalk_btf_init(void)
 {
@@ -127,6 +123,5 @@ int onewalk_btf_init(void)
 	vmlinux = static_call(ksym_bpf_get_btf_vmlinux)();
 	if (!IS_ERR_OR_NULL(vmlinux))
 		return 0;
-	pr_err("this kernel's BTF cannot be read\n");
 	return -ENOENT;
 }

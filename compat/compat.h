@@ -20,19 +20,74 @@
 #define try_to_migrate		onewalk_k_try_to_migrate
 #define lru_add_drain_all	onewalk_k_lru_add_drain_all
 #define lru_add_drain		onewalk_k_lru_add_drain
+#define flush_tlb_mm_range	onewalk_k_flush_tlb_mm_range
+#define folio_remove_rmap_ptes	onewalk_k_folio_remove_rmap_ptes
+#define page_remove_rmap	onewalk_k_page_remove_rmap
+#define swap_migration_ad_supported		\
+	onewalk_k_swap_migration_ad_supported
+#define __split_huge_pmd	onewalk_k_split_huge_pmd
+#define __mmu_notifier_invalidate_range_start	\
+	onewalk_k_mmu_notifier_invalidate_range_start
+#define __mmu_notifier_invalidate_range_end	\
+	onewalk_k_mmu_notifier_invalidate_range_end
+
+#if defined(ONEWALK_HAVE_PTE_OFFSET_MAP_LOCK_INLINE)
+#define __pte_offset_map_lock	onewalk_k_pte_offset_map_lock
+#elif defined(ONEWALK_HAVE_PTE_OFFSET_MAP_LOCK)
+#define pte_offset_map_lock	onewalk_k_pte_offset_map_lock
+#endif
+
+#if defined(ONEWALK_HAVE_SPLIT_TO_ORDER)
+#define __split_huge_page_to_list_to_order	onewalk_k_split_huge_page
+#elif defined(ONEWALK_HAVE_SPLIT_TO_LIST)
+#define split_huge_page_to_list			onewalk_k_split_huge_page
+#else
+#define split_huge_page_to_list_to_order	onewalk_k_split_huge_page
+#endif
 
 #include <linux/memremap.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
+#include <linux/mmu_notifier.h>
 #include <linux/rmap.h>
 #include <linux/swap.h>
 
+#include <asm/tlbflush.h>
+
 #include <onewalk/pgmap.h>
+
+#include "ksyms.h"
 
 /* Declared in mm/internal.h alone, the last of them since 7.3. */
 bool folio_isolate_lru(struct folio *folio);
 void folio_putback_lru(struct folio *folio);
 void lru_add_drain(void);
+
+#ifdef CONFIG_X86
+/* Hidden from modules, in the same shape on every kernel. */
+#undef flush_tlb_range
+#define flush_tlb_range(vma, start, end)				\
+	flush_tlb_mm_range((vma)->vm_mm, start, end, PAGE_SHIFT, false)
+#endif
+
+ONEWALK_KSYMS(ONEWALK_DECLARE_KSYM)
+
+/* What is 0 to us was a bool, then an int, then an enum. */
+#define remove_migration_ptes(src, dst, flags)				\
+	static_call(ksym_remove_migration_ptes)(src, dst, flags)
+
+#ifndef ONEWALK_HAVE_PTE_OFFSET_MAP_LOCK
+#undef pte_offset_map_lock
+pte_t *pte_offset_map_lock(struct mm_struct *mm, pmd_t *pmdp,
+			   unsigned long addr, spinlock_t **ptlp);
+#endif
+
+#ifndef ONEWALK_HAVE_FOLIO_REMOVE_RMAP_PTE
+#define folio_remove_rmap_pte(folio, page, vma)				\
+	page_remove_rmap(page, vma, false)
+#define folio_try_share_anon_rmap_pte(folio, page)			\
+	page_try_share_anon_rmap(page)
+#endif
 
 #ifndef ONEWALK_HAVE_PMDP_GET_LOCKLESS
 #define pmdp_get_lockless(pmdp)	pmd_read_atomic(pmdp)
@@ -52,6 +107,8 @@ void lru_add_drain(void);
 #ifndef ONEWALK_HAVE_PTE_UFFD
 #define pte_uffd(pte)			pte_uffd_wp(pte)
 #define pmd_uffd(pmd)			pmd_uffd_wp(pmd)
+#define pte_swp_uffd(pte)		pte_swp_uffd_wp(pte)
+#define pte_swp_mkuffd(pte)		pte_swp_mkuffd_wp(pte)
 #endif
 
 #ifndef ONEWALK_HAVE_PTE_DEVMAP

@@ -9,7 +9,10 @@
  */
 #include <linux/delay.h>
 #include <linux/hmm.h>
+#include <linux/huge_mm.h>
 #include <linux/hugetlb.h>
+#include <linux/memory_hotplug.h>
+#include <linux/pagemap.h>
 #include <linux/sched/signal.h>
 
 #include "onewalk.h"
@@ -97,6 +100,109 @@ int onewalk_fault(struct onewalk_call *call)
 	err = vm_fault_to_errno(fault, 0) ?: -EFAULT;
 	onewalk_set_status(call, i, fault_status(fault, err));
 	return err;
+}
+
+static int split_folio_locked(struct onewalk_call *call, struct folio *folio)
+{
+	int ret = 0;
+
+	/* Who holds a folio lock already does not wait for another. */
+	if (!call->migrate->fault_page)
+		ret = folio_lock_killable(folio);
+	else if (!folio_trylock(folio))
+		return 0;
+	if (ret)
+		return ret;
+
+	/* The page that is given stays locked, and keeps our reference. */
+	if (folio_test_large(folio))
+		split_huge_page(&folio->page);
+	folio_unlock(folio);
+	return 0;
+}
+
+static int split_pmd(struct onewalk_call *call, pmd_t *pmdp,
+		     unsigned long addr, unsigned long end)
+{
+	struct folio *folio = onewalk_get_folio(call, pmdp);
+	int ret = 0;
+
+	if (folio) {
+		ret = split_folio_locked(call, folio);
+		folio_put(folio);
+	} else if (call->order) {
+		/* The huge zero page: only its mapping can be split. */
+		split_huge_pmd(call->vma, pmdp, addr);
+	}
+	return ret;
+}
+
+static int split_nothing(struct onewalk_call *call, unsigned long addr,
+			 unsigned long end)
+{
+	return 0;
+}
+
+/*
+ * onewalk_split() - split the large folio that the scan stopped at
+ * @call: the call; addr, order and vma tell where it is mapped
+ *
+ * May fail for reasons that pass and for some that do not: the next look at the
+ * page tells.
+ *
+ * Return: 0, or -EINTR.
+ */
+int onewalk_split(struct onewalk_call *call)
+{
+	static const struct onewalk_walk split = {
+		.pmd = split_pmd,
+		.hole = split_nothing,
+		.exotic = split_nothing,
+	};
+
+	return onewalk_walk(call, &split, call->addr, call->addr + PAGE_SIZE);
+}
+
+/* Is any page that is to be collected still in some CPU's LRU batch? */
+static bool any_off_lru(const struct onewalk_call *call)
+{
+	unsigned long i, npages = onewalk_index(call, call->range->end);
+	const unsigned long both = ONEWALK_PFN_COLLECT | ONEWALK_PFN_VALID;
+	struct page *page;
+	unsigned long pfn;
+
+	for (i = 0; i < npages; i++) {
+		pfn = call->range->hmm_pfns[i];
+		if ((pfn & both) != both)
+			continue;
+		/* No reference is held: a guess. Device memory is not online. */
+		pfn &= ~(ONEWALK_PFN_FLAGS | ONEWALK_PFN_PRIVATE);
+		page = pfn_to_online_page(pfn);
+		if (page && !is_zero_pfn(pfn) &&
+		    !folio_test_lru(page_folio(page)))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * onewalk_drain() - bring pages that are to be collected to the LRU
+ * @call: the call, looked ahead
+ *
+ * Pages that were just faulted in are in this CPU's batch. Only if one is in
+ * another CPU's are all CPUs drained, once in a call: nothing is held yet that
+ * somebody on whom the draining waits could want.
+ */
+void onewalk_drain(struct onewalk_call *call)
+{
+	if (!call->off_lru)
+		return;
+
+	lru_add_drain();
+	if (call->drained || !onewalk_engine->drain_all || !any_off_lru(call))
+		return;
+	call->drained = true;
+	onewalk_engine->drain_all();
 }
 
 /* The kernel's layout differs from ours, and between kernels. */

@@ -6,7 +6,6 @@
 #include <linux/moduleparam.h>
 #include <linux/string.h>
 
-#include "../compat/ksyms.h"
 #include "onewalk.h"
 
 const int ONEWALK_ABI_SYMBOL = ONEWALK_ABI;
@@ -14,25 +13,10 @@ EXPORT_SYMBOL_GPL(ONEWALK_ABI_SYMBOL);
 
 const struct onewalk_engine *onewalk_engine;
 
-/*
- * The walker of our own needs functions that the kernel does not export. They
- * are found and checked already; the walker itself is still to come.
- */
-static int unified_init(void)
-{
-	onewalk_ksyms_init();
-	pr_err("engine=unified is not in this version: load with engine=auto or engine=portable\n");
-	return -EOPNOTSUPP;
-}
-
-static const struct onewalk_engine unified = {
-	.name = "unified",
-	.init = unified_init,
-};
-
+/* The best first. */
 static const struct onewalk_engine *const engines[] = {
+	&onewalk_unified,
 	&onewalk_portable,
-	&unified,
 };
 
 /* What the administrator asked for; NULL is auto. */
@@ -69,19 +53,47 @@ module_param_cb(engine, &engine_ops, NULL, 0444);
 MODULE_PARM_DESC(engine,
 		 "how pages are collected: auto (default), unified or portable");
 
+static int __init use(const struct onewalk_engine *engine)
+{
+	int ret = engine->init ? engine->init(asked) : 0;
+
+	if (!ret)
+		onewalk_engine = engine;
+	return ret;
+}
+
+static int __init use_asked(void)
+{
+	int ret = use(asked);
+
+	if (!ret)
+		pr_info("engine %s: asked for by engine=\n", asked->name);
+	else
+		pr_err("engine=%s cannot be had: %s; engine=auto takes what can\n",
+		       asked->name, asked->reason());
+	return ret;
+}
+
+static int __init use_best(void)
+{
+	const char *why = "the best there is";
+	unsigned int i;
+	int ret = -ENODEV;
+
+	for (i = 0; i < ARRAY_SIZE(engines); i++) {
+		ret = use(engines[i]);
+		if (!ret) {
+			pr_info("engine %s: %s\n", engines[i]->name, why);
+			break;
+		}
+		why = engines[i]->reason();
+	}
+	return ret;
+}
+
 static int __init onewalk_init(void)
 {
-	const struct onewalk_engine *engine = asked ?: &onewalk_portable;
-	int ret = engine->init ? engine->init() : 0;
-
-	if (ret)
-		return ret;
-
-	onewalk_engine = engine;
-	pr_info("engine %s: %s\n", engine->name,
-		asked ? "asked for by engine=" :
-			"the best in this version, needs exported symbols alone");
-	return 0;
+	return asked ? use_asked() : use_best();
 }
 
 static void __exit onewalk_exit(void)

@@ -6,6 +6,41 @@
 
 #include "onewalk.h"
 
+static unsigned long kernel_flags(unsigned long flags)
+{
+	unsigned long kernel = 0;
+
+	if (flags & ONEWALK_MIGRATE_SELECT_SYSTEM)
+		kernel |= MIGRATE_VMA_SELECT_SYSTEM;
+	if (flags & ONEWALK_MIGRATE_SELECT_DEVICE_PRIVATE)
+		kernel |= MIGRATE_VMA_SELECT_DEVICE_PRIVATE;
+	if (flags & ONEWALK_MIGRATE_SELECT_DEVICE_COHERENT)
+		kernel |= MIGRATE_VMA_SELECT_DEVICE_COHERENT;
+	if (flags & ONEWALK_MIGRATE_SELECT_COMPOUND)
+		kernel |= MIGRATE_VMA_SELECT_COMPOUND;
+	return kernel;
+}
+
+/*
+ * onewalk_kernel_args() - a migration as the kernel wants it
+ * @migrate: the migration
+ */
+struct migrate_vma onewalk_kernel_args(const struct onewalk_migrate *migrate)
+{
+	return (struct migrate_vma){
+		.vma = migrate->vma,
+		.src = migrate->src,
+		.dst = migrate->dst,
+		.cpages = migrate->cpages,
+		.npages = migrate->npages,
+		.start = migrate->start,
+		.end = migrate->end,
+		.pgmap_owner = migrate->pgmap_owner,
+		.flags = kernel_flags(migrate->flags),
+		.fault_page = migrate->fault_page,
+	};
+}
+
 /**
  * onewalk_pfn_to_migrate() - what src[] holds for a page
  * @hmm_pfn: an entry of &onewalk_range.hmm_pfns after onewalk_range_fault()
@@ -34,13 +69,14 @@ unsigned long onewalk_pfn_to_migrate(unsigned long hmm_pfn)
 EXPORT_SYMBOL_GPL(onewalk_pfn_to_migrate);
 
 /**
- * onewalk_migrate_range_setup() - isolate and unmap what a range fault prepared
+ * onewalk_migrate_range_setup() - hand what a range fault prepared to migration
  * @range: as onewalk_range_fault() returned it, with &onewalk_range.migrate set
  *
  * Fills &onewalk_migrate.src from &onewalk_range.hmm_pfns, which may be the same
- * array, and sets &onewalk_migrate.cpages to the number of pages that are
- * migrating. Mirrors migrate_hmm_range_setup() of "Migrate on fault for device
- * pages". After an onewalk_range_fault() that failed it does nothing.
+ * array. Mirrors migrate_hmm_range_setup() of "Migrate on fault for device
+ * pages", but that the pages are isolated and unmapped already, so that an entry
+ * which says that it is migrating really is. After an onewalk_range_fault() that
+ * failed it does nothing.
  *
  * Context: Process context; may sleep. The mmap lock is held since before
  * onewalk_range_fault(), and so are the folio locks of prepared pages.
@@ -54,6 +90,24 @@ void onewalk_migrate_range_setup(struct onewalk_range *range)
 		migrate->src[i] = onewalk_pfn_to_migrate(range->hmm_pfns[i]);
 }
 EXPORT_SYMBOL_GPL(onewalk_migrate_range_setup);
+
+/*
+ * For a hole that was collected whole, the kernel takes one large page or all of
+ * the small ones. Small ones with gaps between them go page by page.
+ */
+static void take_holes_apart(struct onewalk_migrate *migrate)
+{
+	const unsigned long whole = MIGRATE_PFN_MIGRATE | MIGRATE_PFN_COMPOUND;
+	unsigned long i, j;
+
+	for (i = 0; i < migrate->npages; i++) {
+		if (migrate->src[i] != whole ||
+		    (migrate->dst[i] & MIGRATE_PFN_COMPOUND))
+			continue;
+		for (j = 0; j < PMD_SIZE / PAGE_SIZE && i + j < migrate->npages; j++)
+			migrate->src[i + j] = MIGRATE_PFN_MIGRATE;
+	}
+}
 
 /* Pages that were migrating, and did not move after all. */
 static void settle_status(const struct onewalk_migrate *migrate)
@@ -95,10 +149,16 @@ static void settle_status(const struct onewalk_migrate *migrate)
  */
 void onewalk_migrate_pages(struct onewalk_migrate *migrate)
 {
+	struct migrate_vma args = onewalk_kernel_args(migrate);
+	struct onewalk_own own;
+
 	if (!migrate->npages)
 		return;
 
-	onewalk_engine->pages(migrate);
+	take_holes_apart(migrate);
+	onewalk_own_begin_kernel(&own, migrate, &args);
+	migrate_vma_pages(&args);
+	onewalk_own_end(&own);
 	if (migrate->status)
 		settle_status(migrate);
 }
@@ -118,8 +178,10 @@ EXPORT_SYMBOL_GPL(onewalk_migrate_pages);
  */
 void onewalk_migrate_finalize(struct onewalk_migrate *migrate)
 {
+	struct migrate_vma args = onewalk_kernel_args(migrate);
+
 	if (migrate->npages)
-		onewalk_engine->finalize(migrate);
+		migrate_vma_finalize(&args);
 	migrate->npages = 0;
 }
 EXPORT_SYMBOL_GPL(onewalk_migrate_finalize);

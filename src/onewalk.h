@@ -71,6 +71,11 @@ struct onewalk_entry {
  * @tries: how often in a row it was, without getting anywhere
  * @order: order of the mapping at @addr that has to be split
  * @split: the last folio that was to be split
+ * @split_at: in which PTE table or below which PMD entry
+ * @looked: the look-ahead is over: all entries hold their output. Before, those
+ *	from @addr on hold their input.
+ * @off_lru: a page that is to be collected was not on the LRU when seen
+ * @drained: the LRU batches of all CPUs were drained
  */
 struct onewalk_call {
 	struct onewalk_range	*range;
@@ -86,6 +91,10 @@ struct onewalk_call {
 	unsigned int		tries;
 	unsigned int		order;
 	const struct folio	*split;
+	unsigned long		split_at;
+	bool			looked;
+	bool			off_lru;
+	bool			drained;
 };
 
 static inline unsigned long onewalk_index(const struct onewalk_call *call,
@@ -100,12 +109,19 @@ static inline unsigned long onewalk_index(const struct onewalk_call *call,
 #define ONEWALK_NEED_KERNEL	2
 /* Internal: the scan stopped at a large folio that has to be split first. */
 #define ONEWALK_NEED_SPLIT	3
+/* Internal: pages have to be drained from the LRU batches first. */
+#define ONEWALK_NEED_DRAIN	4
+/* Internal: this was not, or is no more, what can be collected: look ahead. */
+#define ONEWALK_NEED_LOOK	5
 
 /* range.c */
 unsigned long onewalk_input_of(unsigned long pfn);
 unsigned long onewalk_output_over(unsigned long input, unsigned long output);
 unsigned long onewalk_request(const struct onewalk_call *call,
 			      unsigned long pfn);
+unsigned long onewalk_report(const struct onewalk_call *call,
+			     unsigned long pfn);
+bool onewalk_may_move_whole(const struct onewalk_call *call);
 int onewalk_look_at_nothing(struct onewalk_call *call, unsigned long addr,
 			    unsigned long end);
 int onewalk_look(struct onewalk_call *call, unsigned long addr,
@@ -117,36 +133,73 @@ enum onewalk_status onewalk_page_status(const struct onewalk_call *call,
 enum onewalk_status onewalk_hole_status(const struct onewalk_call *call);
 
 /* walk.c */
+
+/**
+ * struct onewalk_walk - what to do on the way down
+ * @pmd: at a PMD entry, of whatever kind, from @addr to @end
+ * @hole: where a level above has nothing
+ * @exotic: where a level above has a leaf, or something unknown
+ *
+ * Anything but 0 stops the walk and is its result.
+ */
+struct onewalk_walk {
+	int (*pmd)(struct onewalk_call *call, pmd_t *pmdp, unsigned long addr,
+		   unsigned long end);
+	int (*hole)(struct onewalk_call *call, unsigned long addr,
+		    unsigned long end);
+	int (*exotic)(struct onewalk_call *call, unsigned long addr,
+		      unsigned long end);
+};
+
+int onewalk_walk(struct onewalk_call *call, const struct onewalk_walk *walk,
+		 unsigned long addr, unsigned long end);
 int onewalk_scan(struct onewalk_call *call, unsigned long addr,
 		 unsigned long end);
+void onewalk_look_at_pte(pte_t pte, struct onewalk_entry *entry);
+struct folio *onewalk_get_folio(const struct onewalk_call *call, pmd_t *pmdp);
 
 /* fault.c */
 int onewalk_fault(struct onewalk_call *call);
+int onewalk_split(struct onewalk_call *call);
+void onewalk_drain(struct onewalk_call *call);
 int onewalk_delegate(struct onewalk_call *call, unsigned long end);
 
+/* unmap.c */
+void onewalk_unmap(struct onewalk_call *call);
+void onewalk_restore(struct onewalk_call *call);
+
+/* migrate.c */
+struct migrate_vma onewalk_kernel_args(const struct onewalk_migrate *migrate);
+
 /**
- * struct onewalk_engine - a way to collect, move and give back pages
+ * struct onewalk_engine - a way to collect pages
  * @name: what engine= calls it
- * @init: NULL, or returns 0 when this kernel can be served, or an errno after
- *	saying in the log what is missing
+ * @init: NULL, or returns 0 when this kernel can be served, or an errno;
+ *	@by_name: it is what the administrator asked for
+ * @reason: after @init failed: what is missing
+ * @at_once: can look and collect in one go, without a look-ahead, when the range
+ *	lies in one PTE table
  * @split: try to split the large folio that is mapped at call->addr with
  *	call->order; nothing is held but the mmap lock
- * @collect: prepare the pages that the look-ahead marked ONEWALK_PFN_COLLECT.
- *	0, -EAGAIN when a page that had to be there vanished, or an errno;
- *	unless it is 0 nothing is prepared.
- * @pages: as migrate_vma_pages()
- * @finalize: as migrate_vma_finalize()
+ * @drain_all: NULL, or drains the LRU batches of all CPUs
+ * @collect: prepare the pages that the look-ahead marked ONEWALK_PFN_COLLECT, so
+ *	that migrate_vma_pages() and migrate_vma_finalize() can go on from there.
+ *	0, -EAGAIN when a page that had to be there vanished, or an errno; before
+ *	the look-ahead also ONEWALK_NEED_* when there has to be one. Unless it is
+ *	0 nothing is prepared.
  */
 struct onewalk_engine {
 	const char	*name;
-	int		(*init)(void);
+	int		(*init)(bool by_name);
+	const char	*(*reason)(void);
+	bool		at_once;
 	int		(*split)(struct onewalk_call *call);
+	void		(*drain_all)(void);
 	int		(*collect)(struct onewalk_call *call);
-	void		(*pages)(struct onewalk_migrate *migrate);
-	void		(*finalize)(struct onewalk_migrate *migrate);
 };
 
 extern const struct onewalk_engine onewalk_portable;
+extern const struct onewalk_engine onewalk_unified;
 
 /* main.c */
 extern const struct onewalk_engine *onewalk_engine;
@@ -158,7 +211,10 @@ extern const struct onewalk_engine *onewalk_engine;
  * @list: on the list of its bucket
  * @task: the task
  * @notifier: on whose behalf
- * @src: migrate pfns, one for each page from @start to @end
+ * @pfns: NULL as long as nothing is collected, or one entry for each page from
+ *	@start to @end
+ * @collected: the bits that say in @pfns that a page is collected
+ * @compound: the bit that says that a huge page begins there
  * @start: first address
  * @end: first address behind
  */
@@ -166,14 +222,27 @@ struct onewalk_own {
 	struct hlist_node			list;
 	const struct task_struct		*task;
 	const struct mmu_interval_notifier	*notifier;
-	const unsigned long			*src;
+	const unsigned long			*pfns;
+	unsigned long				collected;
+	unsigned long				compound;
 	unsigned long				start;
 	unsigned long				end;
 };
 
 void onewalk_own_begin(struct onewalk_own *own,
 		       const struct mmu_interval_notifier *notifier,
-		       const struct migrate_vma *args);
+		       unsigned long start, unsigned long end);
 void onewalk_own_end(struct onewalk_own *own);
+
+/* migrate_vma_*() is about to work, with migrate pfns in args->src. */
+static inline void onewalk_own_begin_kernel(struct onewalk_own *own,
+					    const struct onewalk_migrate *migrate,
+					    const struct migrate_vma *args)
+{
+	own->pfns = args->src;
+	own->collected = MIGRATE_PFN_VALID | MIGRATE_PFN_MIGRATE;
+	own->compound = MIGRATE_PFN_COMPOUND;
+	onewalk_own_begin(own, migrate->notifier, args->start, args->end);
+}
 
 #endif /* _ONEWALK_INTERNAL_H */

@@ -33,21 +33,21 @@ static struct own_bucket *own_bucket(const struct task_struct *task)
 
 /*
  * onewalk_own_begin() - from here on, invalidations may be our own
- * @own: on the caller's stack, until onewalk_own_end()
+ * @own: on the caller's stack, until onewalk_own_end(); its pfns are set
  * @notifier: the driver's notifier; NULL when it has none
- * @args: what migrates
+ * @start: first address of what migrates
+ * @end: first address behind
  */
 void onewalk_own_begin(struct onewalk_own *own,
 		       const struct mmu_interval_notifier *notifier,
-		       const struct migrate_vma *args)
+		       unsigned long start, unsigned long end)
 {
 	struct own_bucket *bucket = own_bucket(current);
 
 	own->task = current;
 	own->notifier = notifier;
-	own->src = args->src;
-	own->start = args->start;
-	own->end = args->end;
+	own->start = start;
+	own->end = end;
 	if (!notifier)
 		return;
 
@@ -70,17 +70,19 @@ void onewalk_own_end(struct onewalk_own *own)
 
 static bool own_page(const struct onewalk_own *own, unsigned long addr)
 {
-	const unsigned long collected = MIGRATE_PFN_VALID | MIGRATE_PFN_MIGRATE;
 	unsigned long head = addr & PMD_MASK;
-	unsigned long src;
+	unsigned long pfn;
 
-	src = own->src[(addr - own->start) >> PAGE_SHIFT];
-	if (!src && head >= own->start) {
-		src = own->src[(head - own->start) >> PAGE_SHIFT];
-		if (!(src & MIGRATE_PFN_COMPOUND))
+	if (!own->pfns)
+		return false;
+
+	pfn = own->pfns[(addr - own->start) >> PAGE_SHIFT];
+	if (!pfn && head >= own->start) {
+		pfn = own->pfns[(head - own->start) >> PAGE_SHIFT];
+		if (!(pfn & own->compound))
 			return false;
 	}
-	return (src & collected) == collected;
+	return (pfn & own->collected) == own->collected;
 }
 
 /*

@@ -191,7 +191,7 @@ static int setup(const struct onewalk_call *call, struct migrate_vma *args)
 	struct onewalk_own own;
 	int ret;
 
-	onewalk_own_begin(&own, call->migrate->notifier, args);
+	onewalk_own_begin_kernel(&own, call->migrate, args);
 	ret = migrate_vma_setup(args);
 	onewalk_own_end(&own);
 	return ret;
@@ -232,37 +232,6 @@ static int collect_stretch(struct onewalk_call *call, struct migrate_vma *args)
 	return ret;
 }
 
-static unsigned long kernel_flags(unsigned long flags)
-{
-	unsigned long kernel = 0;
-
-	if (flags & ONEWALK_MIGRATE_SELECT_SYSTEM)
-		kernel |= MIGRATE_VMA_SELECT_SYSTEM;
-	if (flags & ONEWALK_MIGRATE_SELECT_DEVICE_PRIVATE)
-		kernel |= MIGRATE_VMA_SELECT_DEVICE_PRIVATE;
-	if (flags & ONEWALK_MIGRATE_SELECT_DEVICE_COHERENT)
-		kernel |= MIGRATE_VMA_SELECT_DEVICE_COHERENT;
-	if (flags & ONEWALK_MIGRATE_SELECT_COMPOUND)
-		kernel |= MIGRATE_VMA_SELECT_COMPOUND;
-	return kernel;
-}
-
-static struct migrate_vma kernel_args(const struct onewalk_migrate *migrate)
-{
-	return (struct migrate_vma){
-		.vma = migrate->vma,
-		.src = migrate->src,
-		.dst = migrate->dst,
-		.cpages = migrate->cpages,
-		.npages = migrate->npages,
-		.start = migrate->start,
-		.end = migrate->end,
-		.pgmap_owner = migrate->pgmap_owner,
-		.flags = kernel_flags(migrate->flags),
-		.fault_page = migrate->fault_page,
-	};
-}
-
 /* The kernel's arguments, with arrays of our own: hmm_pfns may be src. */
 static int scratch_args(const struct onewalk_call *call,
 			struct migrate_vma *args)
@@ -273,7 +242,7 @@ static int scratch_args(const struct onewalk_call *call,
 	if (!scratch)
 		return -ENOMEM;
 
-	*args = kernel_args(call->migrate);
+	*args = onewalk_kernel_args(call->migrate);
 	args->src = scratch;
 	args->dst = scratch + SCRATCH;
 	return 0;
@@ -358,46 +327,8 @@ static int portable_collect(struct onewalk_call *call)
 	return ret;
 }
 
-/*
- * For a hole that was collected whole, the kernel takes one large page or all of
- * the small ones. Small ones with gaps between them go page by page.
- */
-static void take_holes_apart(struct onewalk_migrate *migrate)
-{
-	const unsigned long whole = MIGRATE_PFN_MIGRATE | MIGRATE_PFN_COMPOUND;
-	unsigned long i, j;
-
-	for (i = 0; i < migrate->npages; i++) {
-		if (migrate->src[i] != whole ||
-		    (migrate->dst[i] & MIGRATE_PFN_COMPOUND))
-			continue;
-		for (j = 0; j < STRETCH && i + j < migrate->npages; j++)
-			migrate->src[i + j] = MIGRATE_PFN_MIGRATE;
-	}
-}
-
-static void portable_pages(struct onewalk_migrate *migrate)
-{
-	struct migrate_vma args = kernel_args(migrate);
-	struct onewalk_own own;
-
-	take_holes_apart(migrate);
-	onewalk_own_begin(&own, migrate->notifier, &args);
-	migrate_vma_pages(&args);
-	onewalk_own_end(&own);
-}
-
-static void portable_finalize(struct onewalk_migrate *migrate)
-{
-	struct migrate_vma args = kernel_args(migrate);
-
-	migrate_vma_finalize(&args);
-}
-
 const struct onewalk_engine onewalk_portable = {
 	.name		= "portable",
 	.split		= portable_split,
 	.collect	= portable_collect,
-	.pages		= portable_pages,
-	.finalize	= portable_finalize,
 };

@@ -277,6 +277,23 @@ static unsigned long entry_output(const struct onewalk_call *call,
 	}
 }
 
+/*
+ * onewalk_report() - what is reported of a page that was collected and restored
+ * @call: the call
+ * @pfn: its entry of hmm_pfns, with MIGRATE; the folio is still held
+ */
+unsigned long onewalk_report(const struct onewalk_call *call,
+			     unsigned long pfn)
+{
+	struct page *page = onewalk_pfn_to_page(pfn & ~ONEWALK_PFN_PRIVATE);
+	unsigned long input = onewalk_input_of(pfn);
+
+	if (is_device_private_page(page) &&
+	    page_pgmap(page)->owner != call->range->dev_private_owner)
+		return onewalk_output_over(input, 0);
+	return pfn & ~ONEWALK_PFN_MIGRATE;
+}
+
 /* Does this request need a fault, given what would be reported? */
 static bool needs_fault(unsigned long req, const struct onewalk_entry *entry,
 			unsigned long output)
@@ -338,6 +355,29 @@ static bool migrates_whole(const struct onewalk_call *call, unsigned long addr,
 }
 
 /*
+ * onewalk_may_move_whole() - could huge pages of this call migrate whole
+ * @call: the call
+ */
+bool onewalk_may_move_whole(const struct onewalk_call *call)
+{
+	const struct onewalk_range *range = call->range;
+
+	return MIGRATE_VMA_SELECT_COMPOUND &&
+	       (call->migrate->flags & ONEWALK_MIGRATE_SELECT_COMPOUND) &&
+	       ALIGN(range->start, PMD_SIZE) + PMD_SIZE <= range->end;
+}
+
+/* In the batch of some CPU: it would not be isolated. */
+static bool off_lru(const struct onewalk_entry *entry)
+{
+	struct page *page = pfn_to_page(entry->pfn);
+
+	if (entry->kind != ONEWALK_PAGE && entry->kind != ONEWALK_PROTNONE)
+		return false;
+	return !is_zone_device_page(page) && !folio_test_lru(page_folio(page));
+}
+
+/*
  * The large folio that has to be split before this page can
  * migrate, or NULL. It is split while nothing is held, since splitting waits for
  * locks and announces invalidations of pages that are not collected. The folio
@@ -350,7 +390,8 @@ static const struct folio *to_split(const struct onewalk_call *call,
 	const struct page *fault_page = call->migrate->fault_page;
 	struct folio *folio;
 
-	if (entry->kind == ONEWALK_HOLE || entry->kind == ONEWALK_ZERO)
+	if (entry->kind == ONEWALK_HOLE ||
+	    (entry->kind == ONEWALK_ZERO && !entry->order))
 		return NULL;
 
 	folio = page_folio(pfn_to_page(entry->pfn));
@@ -361,13 +402,20 @@ static const struct folio *to_split(const struct onewalk_call *call,
 	return folio;
 }
 
+/* Once for each folio and, since the huge zero page is but one, each table. */
+static bool was_to_split(const struct onewalk_call *call,
+			 const struct folio *folio, unsigned long addr)
+{
+	return call->split == folio && call->split_at == (addr & PMD_MASK);
+}
+
 /*
  * onewalk_look() - decide on one entry of the page table
  * @call: the call
  * @addr: its address
  * @entry: what is there
  *
- * Called under RCU, without locks. Writes down the output, and marks what is to
+ * Called under RCU, or under the page table lock. Writes down the output, and marks what is to
  * be collected.
  *
  * Return: 0 to go on; ONEWALK_NEED_FAULT, ONEWALK_NEED_SPLIT,
@@ -403,17 +451,20 @@ int onewalk_look(struct onewalk_call *call, unsigned long addr,
 
 	folio = status == ONEWALK_STATUS_MIGRATING ?
 		to_split(call, addr, entry) : NULL;
-	if (folio && folio != call->split) {
+	if (folio && !call->looked && !was_to_split(call, folio, addr)) {
 		call->split = folio;
+		call->split_at = addr & PMD_MASK;
 		call->order = entry->order;
 		return ONEWALK_NEED_SPLIT;
 	}
-	/* Tried already, once for each folio. */
+	/* In vain. */
 	if (folio)
 		status = ONEWALK_STATUS_SPLIT_FAILED;
 
-	if (status == ONEWALK_STATUS_MIGRATING)
+	if (status == ONEWALK_STATUS_MIGRATING) {
 		output |= ONEWALK_PFN_COLLECT;
+		call->off_lru |= off_lru(entry);
+	}
 	*pfn = onewalk_output_over(*pfn, output);
 	onewalk_set_status(call, i, status);
 	return 0;
@@ -572,17 +623,51 @@ static int collect(struct onewalk_call *call)
 	return ret;
 }
 
+/*
+ * May the range be collected without a look-ahead? It is the usual window of a
+ * GPU's fault, and most often there is nothing missing in it.
+ */
+static bool at_once(struct onewalk_call *call)
+{
+	const struct onewalk_range *range = call->range;
+	unsigned long may_ask = range->default_flags | range->pfn_flags_mask;
+
+	if (!onewalk_engine->at_once || !call->migrate || !call->migrate->vma)
+		return false;
+	if (!(may_ask & ONEWALK_PFN_REQ_MIGRATE))
+		return false;
+	if ((range->start ^ (range->end - 1)) & PMD_MASK)
+		return false;
+
+	call->vma = call->migrate->vma;
+	return accessible(call) && !special_vma(call->vma);
+}
+
+/* Return: 0 or an error when that was all; else there has to be a look-ahead. */
+static int collect_at_once(struct onewalk_call *call)
+{
+	int ret = collect(call);
+
+	if (ret > 0) {
+		restore_input(call, call->addr);
+		clear_status(call);
+	}
+	return ret;
+}
+
 static int one_round(struct onewalk_call *call)
 {
 	int ret;
 
 	clear_status(call);
 	call->split = NULL;
+	call->off_lru = false;
 	ret = look_ahead(call);
 	if (ret)
 		return ret;
-	if (call->faults)
-		lru_add_drain();
+
+	onewalk_drain(call);
+	call->looked = true;
 	/*
 	 * Faults may have broken COW, or somebody else may have changed what
 	 * was written down: the caller begins anew.
@@ -612,14 +697,19 @@ static int range_fault(struct onewalk_call *call)
 	if (invalidated(call))
 		return -EBUSY;
 
-	do {
+	call->addr = call->range->start;
+	call->looked = false;
+	ret = at_once(call) ? collect_at_once(call) : ONEWALK_NEED_LOOK;
+	while (ret > 0 || (ret == -EAGAIN && --rounds)) {
 		ret = one_round(call);
-		if (!ret) {
-			keep_output(call);
-			return 0;
-		}
-		restore_input(call, call->addr);
-	} while (ret == -EAGAIN && --rounds);
+		if (ret)
+			restore_input(call, call->addr);
+		call->looked = false;
+	}
+	if (!ret) {
+		keep_output(call);
+		return 0;
+	}
 
 	stop_status(call->status, npages);
 	return ret == -EAGAIN ? -EBUSY : ret;

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The descent: from the PGD to each entry of a range, one function per level.
+ * The descent: from the PGD to each PMD entry of a range, one function per
+ * level, and the look-ahead, which goes on to each PTE.
  *
- * It takes no page table lock. The mmap lock keeps the upper levels where they
- * are; a PTE table may be freed or replaced by a huge page at any time, and RCU
- * keeps it readable while it is looked at. So what is seen is a snapshot. It
- * becomes the truth in one of two ways: a page that is only reported is the
- * driver's to check with mmu_interval_read_retry(), and a page that migrates is
- * looked at again, under the page table lock, when it is collected.
+ * The mmap lock keeps the upper levels where they are. The look-ahead takes no
+ * page table lock: a PTE table may be freed or replaced by a huge page at any
+ * time, and RCU keeps it readable while it is looked at. So what is seen is a
+ * snapshot. It becomes the truth in one of two ways: a page that is only
+ * reported is the driver's to check with mmu_interval_read_retry(), and a page
+ * that migrates is looked at again, under the page table lock, when it is
+ * collected.
  */
 #include <linux/huge_mm.h>
 #include <linux/leafops.h>
@@ -47,7 +49,14 @@ static void look_at_leaf(softleaf_t leaf, struct onewalk_entry *entry)
 	}
 }
 
-static void look_at_pte(pte_t pte, struct onewalk_entry *entry)
+/*
+ * onewalk_look_at_pte() - what a PTE says
+ * @pte: the PTE
+ * @entry: is filled
+ *
+ * Under RCU, or the page table lock.
+ */
+void onewalk_look_at_pte(pte_t pte, struct onewalk_entry *entry)
 {
 	*entry = (struct onewalk_entry){ .kind = ONEWALK_HOLE };
 
@@ -169,7 +178,7 @@ static int scan_pte_table(struct onewalk_call *call, pmd_t pmd,
 	lockdep_assert(rcu_read_lock_held());
 
 	for (; addr < end; addr += PAGE_SIZE, ptep++) {
-		look_at_pte(ptep_get_lockless(ptep), &entry);
+		onewalk_look_at_pte(ptep_get_lockless(ptep), &entry);
 		ret = onewalk_look(call, addr, &entry);
 		if (ret)
 			return ret;
@@ -198,24 +207,38 @@ static int scan_pmd(struct onewalk_call *call, pmd_t *pmdp, unsigned long addr,
 	return ret;
 }
 
-static int scan_pud(struct onewalk_call *call, pud_t *pudp, unsigned long addr,
-		    unsigned long end)
+/* Left to the kernel. */
+static int scan_exotic(struct onewalk_call *call, unsigned long addr,
+		       unsigned long end)
 {
 	struct onewalk_entry entry = { .kind = ONEWALK_EXOTIC };
+
+	return scan_same(call, addr, end, &entry);
+}
+
+static const struct onewalk_walk scan = {
+	.pmd = scan_pmd,
+	.hole = scan_large_hole,
+	.exotic = scan_exotic,
+};
+
+static int walk_pud(struct onewalk_call *call, const struct onewalk_walk *walk,
+		    pud_t *pudp, unsigned long addr, unsigned long end)
+{
 	pud_t pud = READ_ONCE(*pudp);
 	unsigned long next;
 	pmd_t *pmdp;
 	int ret;
 
 	if (pud_none(pud))
-		return scan_large_hole(call, addr, end);
+		return walk->hole(call, addr, end);
 	if (pud_leaf(pud) || pud_bad(pud))
-		return scan_same(call, addr, end, &entry);
+		return walk->exotic(call, addr, end);
 
 	pmdp = pmd_offset(&pud, addr);
 	for (; addr < end; addr = next, pmdp++) {
 		next = pmd_addr_end(addr, end);
-		ret = scan_pmd(call, pmdp, addr, next);
+		ret = walk->pmd(call, pmdp, addr, next);
 		if (ret)
 			return ret;
 		cond_resched();
@@ -223,40 +246,69 @@ static int scan_pud(struct onewalk_call *call, pud_t *pudp, unsigned long addr,
 	return 0;
 }
 
-static int scan_p4d(struct onewalk_call *call, p4d_t *p4dp, unsigned long addr,
-		    unsigned long end)
+static int walk_p4d(struct onewalk_call *call, const struct onewalk_walk *walk,
+		    p4d_t *p4dp, unsigned long addr, unsigned long end)
 {
 	unsigned long next;
 	pud_t *pudp;
 	int ret;
 
 	if (p4d_none(READ_ONCE(*p4dp)))
-		return scan_large_hole(call, addr, end);
+		return walk->hole(call, addr, end);
 
 	pudp = pud_offset(p4dp, addr);
 	for (; addr < end; addr = next, pudp++) {
 		next = pud_addr_end(addr, end);
-		ret = scan_pud(call, pudp, addr, next);
+		ret = walk_pud(call, walk, pudp, addr, next);
 		if (ret)
 			return ret;
 	}
 	return 0;
 }
 
-static int scan_pgd(struct onewalk_call *call, pgd_t *pgdp, unsigned long addr,
-		    unsigned long end)
+static int walk_pgd(struct onewalk_call *call, const struct onewalk_walk *walk,
+		    pgd_t *pgdp, unsigned long addr, unsigned long end)
 {
 	unsigned long next;
 	p4d_t *p4dp;
 	int ret;
 
 	if (pgd_none(READ_ONCE(*pgdp)))
-		return scan_large_hole(call, addr, end);
+		return walk->hole(call, addr, end);
 
 	p4dp = p4d_offset(pgdp, addr);
 	for (; addr < end; addr = next, p4dp++) {
 		next = p4d_addr_end(addr, end);
-		ret = scan_p4d(call, p4dp, addr, next);
+		ret = walk_p4d(call, walk, p4dp, addr, next);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/*
+ * onewalk_walk() - descend to each PMD entry of a range
+ * @call: the call
+ * @walk: what to do there
+ * @addr: where to begin
+ * @end: where to end
+ *
+ * The mmap lock is held. Does not sleep but at cond_resched().
+ *
+ * Return: 0 at the end, or what stopped the walk.
+ */
+int onewalk_walk(struct onewalk_call *call, const struct onewalk_walk *walk,
+		 unsigned long addr, unsigned long end)
+{
+	pgd_t *pgdp = pgd_offset(call->mm, addr);
+	unsigned long next;
+	int ret;
+
+	mmap_assert_locked(call->mm);
+
+	for (; addr < end; addr = next, pgdp++) {
+		next = pgd_addr_end(addr, end);
+		ret = walk_pgd(call, walk, pgdp, addr, next);
 		if (ret)
 			return ret;
 	}
@@ -277,17 +329,60 @@ static int scan_pgd(struct onewalk_call *call, pgd_t *pgdp, unsigned long addr,
 int onewalk_scan(struct onewalk_call *call, unsigned long addr,
 		 unsigned long end)
 {
-	pgd_t *pgdp = pgd_offset(call->mm, addr);
-	unsigned long next;
-	int ret;
+	return onewalk_walk(call, &scan, addr, end);
+}
 
-	mmap_assert_locked(call->mm);
+/* The page that this PMD entry, or the PTE below it, maps now. */
+static struct page *mapped_page(pmd_t *pmdp, struct vm_area_struct *vma,
+				unsigned long addr)
+{
+	struct onewalk_entry entry;
+	pmd_t pmd = pmdp_get_lockless(pmdp);
 
-	for (; addr < end; addr = next, pgdp++) {
-		next = pgd_addr_end(addr, end);
-		ret = scan_pgd(call, pgdp, addr, next);
-		if (ret)
-			return ret;
+	if (pmd_none(pmd))
+		return NULL;
+	if (pmd_present(pmd) && !pmd_leaf(pmd) && !pmd_bad(pmd))
+		onewalk_look_at_pte(ptep_get_lockless(pte_offset_kernel(&pmd, addr)),
+				    &entry);
+	else
+		look_at_pmd(vma, pmd, addr, &entry);
+
+	switch (entry.kind) {
+	case ONEWALK_PAGE:
+	case ONEWALK_PROTNONE:
+	case ONEWALK_DEVICE:
+		return pfn_to_page(entry.pfn);
+	default:
+		return NULL;
 	}
-	return 0;
+}
+
+/*
+ * onewalk_get_folio() - a reference to the folio that is mapped at call->addr
+ * @call: the call
+ * @pmdp: the PMD entry there
+ *
+ * A reference that is taken without locks counts if the entry still maps the
+ * page afterwards: then the page was not freed and used anew in between.
+ *
+ * Return: the folio, or NULL if there is none any more.
+ */
+struct folio *onewalk_get_folio(const struct onewalk_call *call, pmd_t *pmdp)
+{
+	struct folio *folio = NULL;
+	struct page *page;
+
+	rcu_read_lock();
+	page = mapped_page(pmdp, call->vma, call->addr);
+	if (page)
+		folio = page_folio(page);
+	if (folio && !folio_try_get(folio))
+		folio = NULL;
+	if (folio && (page_folio(page) != folio ||
+		      mapped_page(pmdp, call->vma, call->addr) != page)) {
+		folio_put(folio);
+		folio = NULL;
+	}
+	rcu_read_unlock();
+	return folio;
 }

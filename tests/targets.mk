@@ -6,7 +6,7 @@
 #     KERNELS="7.3 6.12-private"      on some kernels
 #     TESTS="bad_input* 7.3/*/load.*" some tests: globs on a program, PROGRAM.CASE or the full name
 #   make check-all                    with the tests that take long
-#   make hmm-tests [KERNEL=7.3]       the kernel's own tests of device memory
+#   make hmm-tests [KERNEL=7.3] [ENGINE=portable]  the kernel's own tests of device memory
 #   make shell [KERNEL=7.3]           an interactive guest
 #   make list-tests, make list-kernels
 
@@ -25,7 +25,7 @@ check-all:
 
 hmm-tests:
 	@tests/vm/build $(KERNEL) >/dev/null
-	@tests/vm/hmm-tests $(KERNEL)
+	@tests/vm/hmm-tests $(KERNEL) $(ENGINE)
 
 shell:
 	@tests/vm/build $(KERNEL) >/dev/null

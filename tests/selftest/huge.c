@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Transparent huge pages, whole, in part, mapped by PTEs, shared and pinned.
+ *
+ * engines: both
  */
 #include "kselftest_harness.h"
 

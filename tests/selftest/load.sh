@@ -128,11 +128,25 @@ test_engine_portable_can_be_asked_for() {
 	[ "$engine" = portable ]
 }
 
-test_engine_unified_is_not_there_yet_and_says_so() {
+test_engine_unified_can_be_asked_for() {
+	modprobe onewalk engine=unified
+	engine=$(cat /sys/module/onewalk/parameters/engine)
+	unload
+	[ "$engine" = unified ]
+}
+
+# Debian's kernels have BTF; without it nobody can vouch for what is called
+test_engine_auto_is_unified_if_the_kernel_tells_its_prototypes() {
 	mark
-	refused onewalk modprobe onewalk engine=unified
-	log_says 'unified'
-	log_says 'engine=(auto|portable)'
+	modprobe onewalk
+	engine=$(cat /sys/module/onewalk/parameters/engine)
+	unload
+	if [ -e /sys/kernel/btf/vmlinux ]; then
+		[ "$engine" = unified ] || fail "engine is $engine: $(log)"
+	else
+		[ "$engine" = portable ] || fail "engine is $engine: $(log)"
+		log_says 'engine portable: .*BTF'
+	fi
 }
 
 test_unknown_engine_is_refused_and_the_choices_are_named() {

@@ -2,6 +2,8 @@
 /*
  * All ways to move pages to the device move the same pages, and back, and what
  * is reported is what the kernel reports.
+ *
+ * engines: both
  */
 #include "kselftest_harness.h"
 

@@ -3,6 +3,8 @@
  * What a call does with each state that a page can be in: every state is
  * reported, faulted and migrated in every way, and each time the answer, where
  * the page then is, what it holds and what became of its neighbours is checked.
+ *
+ * engines: both
  */
 #include "kselftest_harness.h"
 

@@ -2,6 +2,8 @@
 /*
  * Reasons to stay that a page's state alone does not give: they take a second
  * process, or a lack of memory. And what has to survive a move.
+ *
+ * engines: both
  */
 #include "kselftest_harness.h"
 

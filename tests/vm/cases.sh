@@ -25,11 +25,15 @@ guest_tests() { find "$TREE/tests/selftest" \( -name '*.c' -o -name '*.sh' \) ! 
 
 host_tests() { find "$TREE/tests/host" -maxdepth 1 -name '*.sh' | sort; }
 
-# modes FILE: the ways in which a test is run on the kernel of kernel_row
+# modes FILE: the ways in which a test is run on the kernel of kernel_row:
+# the kind of memory, and the engine if it is not the best
 modes() {
 	case $1 in
 	*.sh) echo any ;;
-	*) echo "${MEMORY//,/ }" ;;
+	*)
+		echo "${MEMORY//,/ }"
+		! grep -q '\* engines: both' "$1" || echo "${MEMORY%%,*},portable"
+		;;
 	esac
 }
 
@@ -53,6 +57,7 @@ test_list() {
 	done
 	if [[ $MEMORY == *private* ]] && hmm_tests_selected; then
 		echo "hmm hmm-tests"
+		echo "hmm,portable hmm-tests"
 	fi
 }
 

@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Collecting: present entries become migration entries, one PTE table after the
+ * other, each under one hold of its lock and with one TLB flush.
+ *
+ * Before an entry is touched its whole table is looked at, under the same lock,
+ * so that a table with something missing is left as it was. Nothing here waits
+ * for anybody: a folio that cannot be locked at once stays.
+ *
+ * A collected page is locked and has one more reference, and where it was mapped
+ * in this process there is a migration entry, which keeps faults and everybody
+ * else who wants the page waiting. It is stable from here on.
+ */
+#include <linux/leafops.h>
+#include <linux/mmu_notifier.h>
+#include <linux/pagemap.h>
+#include <linux/pgtable.h>
+#include <linux/rmap.h>
+#include <linux/sched/signal.h>
+#include <linux/swapops.h>
+
+#include "onewalk.h"
+
+/**
+ * struct table - a PTE table under its lock
+ * @vma: what it is part of
+ * @ptep: the entry of @start
+ * @start: first address of ours in it
+ * @end: first address behind
+ * @first: lowest address whose entry may be in a TLB and was changed
+ * @last: first address behind the highest one; 0 when there is none
+ */
+struct table {
+	struct vm_area_struct	*vma;
+	pte_t			*ptep;
+	unsigned long		start;
+	unsigned long		end;
+	unsigned long		first;
+	unsigned long		last;
+};
+
+static void must_flush(struct table *table, unsigned long addr)
+{
+	if (!table->last)
+		table->first = addr;
+	table->last = addr + PAGE_SIZE;
+}
+
+/* Takes the place of @old and keeps what it knew. */
+static pte_t migration_pte(pte_t old, unsigned long pfn, bool write,
+			   bool exclusive)
+{
+	bool present = pte_present(old);
+	swp_entry_t entry;
+	pte_t pte;
+
+	if (write)
+		entry = make_writable_migration_entry(pfn);
+	else if (exclusive)
+		entry = make_readable_exclusive_migration_entry(pfn);
+	else
+		entry = make_readable_migration_entry(pfn);
+	if (present && pte_young(old))
+		entry = make_migration_entry_young(entry);
+	if (present && pte_dirty(old))
+		entry = make_migration_entry_dirty(entry);
+
+	pte = swp_entry_to_pte(entry);
+	if (present ? pte_soft_dirty(old) : pte_swp_soft_dirty(old))
+		pte = pte_swp_mksoft_dirty(pte);
+	if (present ? pte_uffd(old) : pte_swp_uffd(old))
+		pte = pte_swp_mkuffd(pte);
+	return pte;
+}
+
+/*
+ * Replace the mapping of a locked folio by a migration entry. Fails, with the
+ * entry as it was, when the page is exclusive to this process and pinned.
+ *
+ * The TLB is flushed once for the whole table, before its lock is dropped. Until
+ * then another thread may go on writing through a stale translation: the folio
+ * is dirty already if that could write without looking at the entry again, and
+ * nobody copies yet. GUP-fast does look at the entry again after it has taken its
+ * reference; the barriers for that are in folio_try_share_anon_rmap_pte().
+ */
+static bool replace_entry(struct table *table, unsigned long addr, pte_t *ptep,
+			  const struct onewalk_entry *entry)
+{
+	struct page *page = pfn_to_page(entry->pfn);
+	struct mm_struct *mm = table->vma->vm_mm;
+	struct folio *folio = page_folio(page);
+	bool exclusive = folio_test_anon(folio) && PageAnonExclusive(page);
+	pte_t old = ptep_get(ptep);
+
+	if (pte_present(old)) {
+		flush_cache_page(table->vma, addr, entry->pfn);
+		must_flush(table, addr);
+	}
+	old = ptep_get_and_clear(mm, addr, ptep);
+	if (exclusive && folio_try_share_anon_rmap_pte(folio, page)) {
+		set_pte_at(mm, addr, ptep, old);
+		return false;
+	}
+	if (pte_present(old) && pte_dirty(old))
+		folio_mark_dirty(folio);
+	set_pte_at(mm, addr, ptep, migration_pte(old, entry->pfn, entry->write,
+						 exclusive));
+
+	/* The mapping's reference; the caller has one of its own. */
+	folio_remove_rmap_pte(folio, page, table->vma);
+	folio_put(folio);
+	return true;
+}
+
+/* One page that the look at this very table found fit to migrate. */
+static enum onewalk_status collect_page(const struct onewalk_call *call,
+					struct table *table, unsigned long addr,
+					pte_t *ptep,
+					const struct onewalk_entry *entry)
+{
+	enum onewalk_status status = ONEWALK_STATUS_MIGRATING;
+	struct page *page = pfn_to_page(entry->pfn);
+	struct folio *folio = page_folio(page);
+
+	/* The entry has a reference, and cannot lose it under the lock. */
+	folio_get(folio);
+	if (!folio_trylock(folio)) {
+		folio_put(folio);
+		return ONEWALK_STATUS_LOCKED;
+	}
+
+	/* Now that the folio is locked, what was a guess is certain. */
+	if (entry->kind != ONEWALK_DEVICE)
+		status = onewalk_page_status(call->migrate, page);
+	if (status == ONEWALK_STATUS_MIGRATING &&
+	    !replace_entry(table, addr, ptep, entry))
+		status = ONEWALK_STATUS_PINNED;
+	if (status != ONEWALK_STATUS_MIGRATING) {
+		folio_unlock(folio);
+		folio_put(folio);
+	}
+	return status;
+}
+
+static void collect_entry(struct onewalk_call *call, struct table *table,
+			  unsigned long addr, pte_t *ptep)
+{
+	unsigned long i = onewalk_index(call, addr);
+	unsigned long *pfn = &call->range->hmm_pfns[i];
+	unsigned long output = ONEWALK_PFN_MIGRATE;
+	enum onewalk_status status;
+	struct onewalk_entry entry;
+
+	onewalk_look_at_pte(ptep_get(ptep), &entry);
+	*pfn &= ~ONEWALK_PFN_COLLECT;
+
+	/* For the driver to fill: there is nothing to collect. */
+	if (entry.kind != ONEWALK_HOLE && entry.kind != ONEWALK_ZERO) {
+		status = collect_page(call, table, addr, ptep, &entry);
+		onewalk_set_status(call, i, status);
+		if (status != ONEWALK_STATUS_MIGRATING)
+			return;
+		output |= ONEWALK_PFN_VALID | entry.pfn;
+		if (entry.write)
+			output |= ONEWALK_PFN_WRITE;
+	}
+	*pfn = onewalk_output_over(onewalk_input_of(*pfn), output);
+}
+
+static void collect_entries(struct onewalk_call *call, struct table *table)
+{
+	const unsigned long *pfns = call->range->hmm_pfns;
+	unsigned long addr = table->start;
+	pte_t *ptep = table->ptep;
+
+	for (; addr < table->end; addr += PAGE_SIZE, ptep++)
+		if (pfns[onewalk_index(call, addr)] & ONEWALK_PFN_COLLECT)
+			collect_entry(call, table, addr, ptep);
+	if (table->last)
+		flush_tlb_range(table->vma, table->first, table->last);
+	/*
+	 * Unmapping mlocked pages leaves references to them in a batch of this
+	 * CPU's, which would count as pins.
+	 */
+	if (table->vma->vm_flags & VM_LOCKED)
+		lru_add_drain();
+}
+
+/* Look at a page again, or for the first time. */
+static int look_again(struct onewalk_call *call, unsigned long addr,
+		      const struct onewalk_entry *entry)
+{
+	unsigned long *pfn =
+		&call->range->hmm_pfns[onewalk_index(call, addr)];
+	unsigned long saved = *pfn;
+	int ret;
+
+	if (call->looked)
+		*pfn = onewalk_input_of(saved);
+	ret = onewalk_look(call, addr, entry);
+	if (ret)
+		*pfn = saved;
+	return ret;
+}
+
+static int look_at_entries(struct onewalk_call *call, const struct table *table)
+{
+	unsigned long addr = table->start;
+	pte_t *ptep = table->ptep;
+	struct onewalk_entry entry;
+	int ret;
+
+	for (; addr < table->end; addr += PAGE_SIZE, ptep++) {
+		onewalk_look_at_pte(ptep_get(ptep), &entry);
+		ret = look_again(call, addr, &entry);
+		if (ret)
+			return ret;
+	}
+
+	/* All of them hold their output now. */
+	call->addr = table->end;
+	return !call->looked && call->off_lru ? ONEWALK_NEED_DRAIN : 0;
+}
+
+/* A stretch without a PTE table: what was to be filled there still is. */
+static int collect_hole(struct onewalk_call *call, unsigned long addr,
+			unsigned long end)
+{
+	unsigned long *pfns = call->range->hmm_pfns;
+	unsigned long i;
+
+	if (!call->looked)
+		return ONEWALK_NEED_LOOK;
+
+	for (; addr < end; addr += PAGE_SIZE) {
+		i = onewalk_index(call, addr);
+		if (!(pfns[i] & ONEWALK_PFN_COLLECT))
+			continue;
+		if (pfns[i] & ONEWALK_PFN_VALID)
+			return ONEWALK_NEED_LOOK;
+		pfns[i] = onewalk_output_over(onewalk_input_of(pfns[i]),
+					      ONEWALK_PFN_MIGRATE);
+	}
+	return 0;
+}
+
+/* Huge pages and what is left to the kernel: nothing there is for us. */
+static int collect_nothing(struct onewalk_call *call, unsigned long addr,
+			   unsigned long end)
+{
+	const unsigned long *pfns = call->range->hmm_pfns;
+
+	if (!call->looked)
+		return ONEWALK_NEED_LOOK;
+
+	for (; addr < end; addr += PAGE_SIZE)
+		if (pfns[onewalk_index(call, addr)] & ONEWALK_PFN_COLLECT)
+			return ONEWALK_NEED_LOOK;
+	return 0;
+}
+
+static int collect_pmd(struct onewalk_call *call, pmd_t *pmdp,
+		       unsigned long addr, unsigned long end)
+{
+	struct table table = {
+		.vma = call->migrate->vma,
+		.start = addr,
+		.end = end,
+	};
+	spinlock_t *ptl;
+	int ret;
+
+	if (fatal_signal_pending(current))
+		return -EINTR;
+
+	table.ptep = pte_offset_map_lock(call->mm, pmdp, addr, &ptl);
+	if (!table.ptep)
+		return pmd_none(pmdp_get_lockless(pmdp)) ?
+			collect_hole(call, addr, end) :
+			collect_nothing(call, addr, end);
+
+	ret = look_at_entries(call, &table);
+	if (!ret)
+		collect_entries(call, &table);
+	pte_unmap_unlock(table.ptep, ptl);
+	return ret;
+}
+
+static const struct onewalk_walk collect = {
+	.pmd = collect_pmd,
+	.hole = collect_hole,
+	.exotic = collect_nothing,
+};
+
+/*
+ * The bracket tells secondary page tables to let go of the range, and covers
+ * every entry that changes. It is closed before unmapping, which may sleep.
+ */
+static int collect_range(struct onewalk_call *call)
+{
+	const struct onewalk_range *range = call->range;
+	struct mmu_notifier_range bracket = {
+		.mm = call->mm,
+		.start = range->start,
+		.end = range->end,
+		.event = MMU_NOTIFY_MIGRATE,
+		.owner = call->migrate->pgmap_owner,
+	};
+	int ret;
+
+	mmu_notifier_invalidate_range_start(&bracket);
+	ret = onewalk_walk(call, &collect, range->start, range->end);
+	mmu_notifier_invalidate_range_end(&bracket);
+	return ret;
+}
+
+/*
+ * Whether the folio of fault_page is locked by our caller only the kernel at hand
+ * knows; and huge pages that migrate whole are not for this collector.
+ */
+static bool left_to_the_kernel(const struct onewalk_call *call)
+{
+	return call->migrate->fault_page || onewalk_may_move_whole(call);
+}
+
+/* What the look-ahead found fit; without one, all of the range may be. */
+static bool nothing_to_collect(const struct onewalk_call *call)
+{
+	unsigned long i, npages = onewalk_index(call, call->range->end);
+
+	if (!call->looked)
+		return false;
+
+	for (i = 0; i < npages; i++)
+		if (call->range->hmm_pfns[i] & ONEWALK_PFN_COLLECT)
+			return false;
+	return true;
+}
+
+/*
+ * After a failure there is something to restore only in a call with several
+ * tables, and those have been looked at before: all entries are output, and say
+ * what is collected.
+ */
+static int unified_collect(struct onewalk_call *call)
+{
+	struct onewalk_own own;
+	int ret;
+
+	if (nothing_to_collect(call))
+		return 0;
+	if (left_to_the_kernel(call))
+		return call->looked ? onewalk_portable.collect(call) :
+				      ONEWALK_NEED_LOOK;
+
+	own = (struct onewalk_own){
+		.collected = ONEWALK_PFN_VALID | ONEWALK_PFN_MIGRATE,
+		.compound = ONEWALK_PFN_COMPOUND,
+	};
+	onewalk_own_begin(&own, call->migrate->notifier, call->range->start,
+			  call->range->end);
+	ret = collect_range(call);
+	if (!ret) {
+		own.pfns = call->range->hmm_pfns;
+		onewalk_unmap(call);
+	} else if (call->looked) {
+		call->addr = call->range->end;
+		onewalk_restore(call);
+	}
+	onewalk_own_end(&own);
+	return call->looked && ret > 0 ? -EAGAIN : ret;
+}
+
+const struct onewalk_engine onewalk_unified = {
+	.name		= "unified",
+	.init		= onewalk_ksyms_init,
+	.reason		= onewalk_ksyms_reason,
+	.at_once	= true,
+	.split		= onewalk_split,
+	.drain_all	= lru_add_drain_all,
+	.collect	= unified_collect,
+};

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Unmapping: a collected page leaves the LRU and every mapping that it still has
+ * elsewhere. One that has references which its mappings do not explain goes
+ * back to where it was.
+ *
+ * The folio locks of the whole range are held here, so nothing waits for another
+ * folio, and no other CPU's LRU batches are drained: the worker that does it
+ * could wait for somebody who waits for our folios.
+ */
+#include <linux/memremap.h>
+#include <linux/pagemap.h>
+#include <linux/rmap.h>
+#include <linux/swap.h>
+
+#include "onewalk.h"
+
+/*
+ * Put a collected folio back into the page table, and let go of it. Entries that
+ * were zapped meanwhile stay gone.
+ */
+static void restore(struct folio *folio)
+{
+	remove_migration_ptes(folio, folio, 0);
+	folio_unlock(folio);
+	folio_put(folio);
+}
+
+/* References of a folio that is mapped nowhere, beside those of the caller. */
+static int expected_refs(struct folio *folio)
+{
+	return folio_test_swapcache(folio) ? 1 : 0;
+}
+
+/*
+ * An isolated folio has a reference for it; device memory has no LRU. In the end
+ * one of the two is left, as migrate_vma_finalize() expects.
+ */
+static enum onewalk_status unmap(struct folio *folio)
+{
+	bool lru = !folio_is_zone_device(folio);
+
+	if (lru && !folio_isolate_lru(folio))
+		return ONEWALK_STATUS_NOT_ON_LRU;
+
+	if (folio_mapped(folio))
+		try_to_migrate(folio, 0);
+	if (!folio_mapped(folio) &&
+	    folio_ref_count(folio) == 1 + lru + expected_refs(folio)) {
+		if (lru)
+			folio_put(folio);
+		return ONEWALK_STATUS_MIGRATING;
+	}
+
+	if (lru)
+		folio_putback_lru(folio);
+	return ONEWALK_STATUS_PINNED;
+}
+
+static struct folio *collected_folio(unsigned long pfn)
+{
+	const unsigned long collected = ONEWALK_PFN_MIGRATE | ONEWALK_PFN_VALID;
+
+	if ((pfn & collected) != collected)
+		return NULL;
+	return page_folio(onewalk_pfn_to_page(pfn & ~ONEWALK_PFN_PRIVATE));
+}
+
+/*
+ * onewalk_unmap() - make what was collected ready to be copied
+ * @call: the call
+ *
+ * May sleep, for the locks of reverse mappings and for other processes'
+ * notifiers. Raises MMU_NOTIFY_CLEAR for pages that are mapped elsewhere.
+ */
+void onewalk_unmap(struct onewalk_call *call)
+{
+	unsigned long npages = onewalk_index(call, call->range->end);
+	unsigned long *pfns = call->range->hmm_pfns;
+	enum onewalk_status status;
+	struct folio *folio;
+	unsigned long i;
+
+	/* What this CPU's LRU batches hold has a reference from there. */
+	lru_add_drain();
+
+	for (i = 0; i < npages; i++) {
+		folio = collected_folio(pfns[i]);
+		status = folio ? unmap(folio) : ONEWALK_STATUS_MIGRATING;
+		if (status == ONEWALK_STATUS_MIGRATING) {
+			call->migrate->cpages += !!(pfns[i] & ONEWALK_PFN_MIGRATE);
+			continue;
+		}
+
+		onewalk_set_status(call, i, status);
+		pfns[i] = onewalk_report(call, pfns[i]);
+		restore(folio);
+	}
+}
+
+/*
+ * onewalk_restore() - give back all that was collected, and not unmapped yet
+ * @call: the call
+ */
+void onewalk_restore(struct onewalk_call *call)
+{
+	unsigned long npages = onewalk_index(call, call->range->end);
+	unsigned long *pfns = call->range->hmm_pfns;
+	struct folio *folio;
+	unsigned long i;
+
+	for (i = 0; i < npages; i++) {
+		folio = collected_folio(pfns[i]);
+		if (folio)
+			restore(folio);
+	}
+}
