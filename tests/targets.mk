@@ -2,10 +2,10 @@
 # Tests on the kernels that Debian ships: see tests/vm/README.md.
 #
 #   make demo [KERNEL=7.3]            a process's pages go to a device
-#   make check                        every test on every kernel
+#   make check                        every test on every kernel but 6.12-debug
 #     KERNELS="7.3 6.12-private"      on some kernels
 #     TESTS="bad_input* 7.3/*/load.*" some tests: globs on a program, PROGRAM.CASE or the full name
-#   make check-all                    with the tests that take long
+#   make check-all                    with the tests that take long, on every kernel
 #   make hmm-tests [KERNEL=7.3] [ENGINE=portable]  the kernel's own tests of device memory
 #   make shell [KERNEL=7.3]           an interactive guest
 #   make list-tests, make list-kernels

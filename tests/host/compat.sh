@@ -2,7 +2,7 @@
 # The probes tell the truth, and each of them is needed.
 
 . "$(dirname "$0")/../vm/lib.sh"
-read -ra kernels <<<"${KERNELS_TO_TEST:-$(kernel_names | paste -sd' ')}"
+read -ra kernels <<<"${KERNELS_TO_TEST:-$(usual_kernels | paste -sd' ')}"
 
 # asked: the features that the sources ask for
 asked() { grep -rhoE 'ONEWALK_(HAVE|EXPORTS)_[A-Z0-9_]+' "$TREE"/{src,include,compat}/ --include='*.[ch]' --exclude-dir={probe,generated} | sort -u; }

@@ -2,7 +2,7 @@
 # What compilers and the kernel's own checkers say of the sources.
 
 . "$(dirname "$0")/../vm/lib.sh"
-read -ra kernels <<<"${KERNELS_TO_TEST:-$(kernel_names | paste -sd' ')}"
+read -ra kernels <<<"${KERNELS_TO_TEST:-$(usual_kernels | paste -sd' ')}"
 
 # checked_build ARGS...: on each kernel
 checked_build() {

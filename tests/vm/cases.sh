@@ -56,9 +56,21 @@ test_list() {
 		done
 	done
 	if [[ $MEMORY == *private* ]] && hmm_tests_selected; then
-		echo "hmm hmm-tests"
-		echo "hmm,portable hmm-tests"
+		echo "hmm hmm-tests $(hmm_tests_options)"
+		echo "hmm,portable hmm-tests $(hmm_tests_options)"
 	fi
+}
+
+# On a slow kernel, the one of the kernel's hmm-tests that would run into a limit of its own
+TOO_SLOW=benchmark_thp_migration
+
+# hmm_tests_options: what hmm-tests are told on the kernel of kernel_row
+hmm_tests_options() { [ "$SLOW" = 1 ] || echo "-T $TOO_SLOW"; }
+
+# hmm_tests_left_out: and what to say of it, if the hmm-tests of linux_source have that test
+hmm_tests_left_out() {
+	[ "$SLOW" != 1 ] && grep -q "$TOO_SLOW" "$SOURCE/hmm-tests" || return 0
+	echo "$TOO_SLOW: its own time limit of 120 s is too short on a kernel as slow as this"
 }
 
 # The cases of the kernel's hmm-tests are known only when it runs.

@@ -52,12 +52,15 @@ need_tool() {
 
 kernel_names() { awk '!/^#/ && NF { print $1 }' "$VM/kernels"; }
 
-# kernel_row NAME: sets SUITE, SERIES, MEMORY and CONFIG
+# usual_kernels: those that `make check` takes
+usual_kernels() { awk '!/^#/ && $7 == "check" { print $1 }' "$VM/kernels"; }
+
+# kernel_row NAME: sets SUITE, SERIES, MEMORY, CONFIG and SLOW
 kernel_row() {
 	local row
-	row=$(awk -v name="$1" '$1 == name { print $2, $3, $4, $5 }' "$VM/kernels")
+	row=$(awk -v name="$1" '$1 == name { print $2, $3, $4, $5, $6 }' "$VM/kernels")
 	[ "$row" ] || die "no such kernel: $1 (there are: $(kernel_names | paste -sd' '))"
-	read -r SUITE SERIES MEMORY CONFIG <<<"$row"
+	read -r SUITE SERIES MEMORY CONFIG SLOW <<<"$row"
 }
 
 ### Debian's archive: one private apt per suite, so that the host's is left alone
@@ -262,7 +265,7 @@ rootfs() {
 	local suite=$1 name row_suite series config packages
 	apt_ready "$suite"
 	read -ra packages <<<"${ROOTFS_PACKAGES[*]} ${ROOTFS_EXTRA[$suite]}"
-	while read -r name row_suite series _ config; do
+	while read -r name row_suite series _ config _; do
 		if [ "$row_suite" = "$suite" ] && [ "$config" = - ]; then
 			packages+=("linux-headers-$(release "$suite" "$series")")
 		fi
@@ -325,6 +328,9 @@ make_debian_kernel() {
 
 make_own_kernel() {
 	local suite=$1 series=$2 config=$3 dir=$4
+	# trixie's has what kernels are built with; the caller's own stay as they are
+	local ROOTFS ITEM_DIR
+	rootfs trixie
 	mkdir "$dir/source"
 	fetch "$suite" "$dir/source" "linux-source-$series"
 	say "  building linux-source-$series with $config (some minutes; log: $dir/log)"
