@@ -48,8 +48,11 @@
  */
 #define DUMMY_CLASSIC_EXTRA	(2 * DUMMY_PMD_NR)
 
-/* How long an operation goes on after invalidations, and other passing trouble. */
-#define DUMMY_PATIENCE	msecs_to_jiffies(1000)
+/*
+ * How long an operation goes on after invalidations, and other passing trouble.
+ * A kernel with KASAN may take longer than a second for a single attempt.
+ */
+#define DUMMY_PATIENCE	msecs_to_jiffies(IS_ENABLED(CONFIG_KASAN) ? 10000 : 1000)
 
 /**
  * struct dummy_device - one of the devices
