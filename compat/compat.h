@@ -31,6 +31,12 @@
 #define __mmu_notifier_invalidate_range_end	\
 	onewalk_k_mmu_notifier_invalidate_range_end
 
+#ifdef CONFIG_LOCKDEP
+/* The header's declaration of this variable becomes one of a pointer to it. */
+#define __mmu_notifier_invalidate_range_start_map	\
+	(*onewalk_k_mmu_notifier_map)
+#endif
+
 #if defined(ONEWALK_HAVE_PTE_OFFSET_MAP_LOCK_INLINE)
 #define __pte_offset_map_lock	onewalk_k_pte_offset_map_lock
 #elif defined(ONEWALK_HAVE_PTE_OFFSET_MAP_LOCK)

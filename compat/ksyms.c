@@ -12,6 +12,7 @@
  */
 #include <linux/kallsyms.h>
 #include <linux/kprobes.h>
+#include <linux/mmu_notifier.h>
 #include <linux/module.h>
 #include <linux/swapfile.h>
 
@@ -23,6 +24,10 @@ ONEWALK_KSYMS(DEFINE_KSYM)
 
 /* Set once by the kernel, long before any module loads. */
 bool swap_migration_ad_supported;
+
+#ifdef CONFIG_LOCKDEP
+struct lockdep_map *onewalk_k_mmu_notifier_map;
+#endif
 
 /* 6.3 turned its 0 or errno into a bool, of which only the low byte counts. */
 static bool isolate_returns_errno;
@@ -52,6 +57,14 @@ int onewalk_ksyms_refuse(int err, const char *format, ...)
 	return err;
 }
 
+#ifdef ONEWALK_DEBUG
+static char *ksym_hide;
+module_param(ksym_hide, charp, 0444);
+MODULE_PARM_DESC(ksym_hide, "a kernel function to behave as if there were none");
+#else
+static const char *const ksym_hide;
+#endif
+
 bool folio_isolate_lru(struct folio *folio)
 {
 	int ret = static_call(ksym_folio_isolate_lru)(folio);
@@ -72,8 +85,10 @@ unsigned long onewalk_ksym_lookup(const char *name)
 
 	if (addr && within_module(addr, THIS_MODULE))
 		addr = 0;
+	if (ksym_hide && !strcmp(name, ksym_hide))
+		addr = 0;
 	if (!addr)
-		onewalk_ksyms_refuse(-ENOENT, "this kernel has no %s()", name);
+		onewalk_ksyms_refuse(-ENOENT, "this kernel has no %s", name);
 	return addr;
 }
 
@@ -128,10 +143,16 @@ static int find_functions(void)
 }
 
 /* Only with swap do migration entries have room for the accessed and dirty bits. */
-static int copy_data(void)
+static int find_data(void)
 {
 	unsigned long addr;
 
+#ifdef CONFIG_LOCKDEP
+	addr = onewalk_ksym_lookup("__mmu_notifier_invalidate_range_start_map");
+	if (!addr)
+		return -ENOENT;
+	onewalk_k_mmu_notifier_map = (struct lockdep_map *)addr;
+#endif
 	if (!IS_ENABLED(CONFIG_SWAP))
 		return 0;
 	addr = onewalk_ksym_lookup("swap_migration_ad_supported");
@@ -204,6 +225,6 @@ static int check_isolate(void)
  */
 int onewalk_ksyms_init(bool by_name)
 {
-	return find_lookup() ?: find_functions() ?: copy_data() ?:
+	return find_lookup() ?: find_functions() ?: find_data() ?:
 	       check_or_warn(by_name) ?: check_isolate();
 }

@@ -24,6 +24,7 @@
 /**
  * struct table - a PTE table under its lock
  * @vma: what it is part of
+ * @ptl: its lock
  * @ptep: the entry of @start
  * @start: first address of ours in it
  * @end: first address behind
@@ -32,6 +33,7 @@
  */
 struct table {
 	struct vm_area_struct	*vma;
+	spinlock_t		*ptl;
 	pte_t			*ptep;
 	unsigned long		start;
 	unsigned long		end;
@@ -92,12 +94,15 @@ static bool replace_entry(struct table *table, unsigned long addr, pte_t *ptep,
 	bool exclusive = folio_test_anon(folio) && PageAnonExclusive(page);
 	pte_t old = ptep_get(ptep);
 
+	lockdep_assert_held(table->ptl);
+	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(folio), folio);
 	if (pte_present(old)) {
 		flush_cache_page(table->vma, addr, entry->pfn);
 		must_flush(table, addr);
 	}
 	old = ptep_get_and_clear(mm, addr, ptep);
-	if (exclusive && folio_try_share_anon_rmap_pte(folio, page)) {
+	if (exclusive && (onewalk_fails(ONEWALK_POINT_SHARE) ||
+			  folio_try_share_anon_rmap_pte(folio, page))) {
 		set_pte_at(mm, addr, ptep, old);
 		return false;
 	}
@@ -124,7 +129,7 @@ static enum onewalk_status collect_page(const struct onewalk_call *call,
 
 	/* The entry has a reference, and cannot lose it under the lock. */
 	folio_get(folio);
-	if (!folio_trylock(folio)) {
+	if (onewalk_fails(ONEWALK_POINT_TRYLOCK) || !folio_trylock(folio)) {
 		folio_put(folio);
 		return ONEWALK_STATUS_LOCKED;
 	}
@@ -160,6 +165,7 @@ static void collect_entry(struct onewalk_call *call, struct table *table,
 		onewalk_set_status(call, i, status);
 		if (status != ONEWALK_STATUS_MIGRATING)
 			return;
+		call->held++;
 		output |= ONEWALK_PFN_VALID | entry.pfn;
 		if (entry.write)
 			output |= ONEWALK_PFN_WRITE;
@@ -267,13 +273,13 @@ static int collect_pmd(struct onewalk_call *call, pmd_t *pmdp,
 		.start = addr,
 		.end = end,
 	};
-	spinlock_t *ptl;
 	int ret;
 
 	if (fatal_signal_pending(current))
 		return -EINTR;
 
-	table.ptep = pte_offset_map_lock(call->mm, pmdp, addr, &ptl);
+	table.ptep = onewalk_fails(ONEWALK_POINT_TABLE) ? NULL :
+		     pte_offset_map_lock(call->mm, pmdp, addr, &table.ptl);
 	if (!table.ptep)
 		return pmd_none(pmdp_get_lockless(pmdp)) ?
 			collect_hole(call, addr, end) :
@@ -282,7 +288,7 @@ static int collect_pmd(struct onewalk_call *call, pmd_t *pmdp,
 	ret = look_at_entries(call, &table);
 	if (!ret)
 		collect_entries(call, &table);
-	pte_unmap_unlock(table.ptep, ptl);
+	pte_unmap_unlock(table.ptep, table.ptl);
 	return ret;
 }
 
@@ -308,9 +314,13 @@ static int collect_range(struct onewalk_call *call)
 	};
 	int ret;
 
+	onewalk_may_wait(call);
+	call->bracket = true;
 	mmu_notifier_invalidate_range_start(&bracket);
 	ret = onewalk_walk(call, &collect, range->start, range->end);
 	mmu_notifier_invalidate_range_end(&bracket);
+	call->bracket = false;
+	onewalk_pause(ONEWALK_POINT_COLLECTED);
 	return ret;
 }
 

@@ -59,6 +59,17 @@ static int lock_dropped(struct onewalk_call *call)
 	return fatal_signal_pending(current) ? -EINTR : -EBUSY;
 }
 
+static vm_fault_t injected_fault(void)
+{
+	if (onewalk_fails(ONEWALK_POINT_FAULT_OOM))
+		return VM_FAULT_OOM;
+	if (onewalk_fails(ONEWALK_POINT_FAULT_SIGBUS))
+		return VM_FAULT_SIGBUS;
+	if (onewalk_fails(ONEWALK_POINT_FAULT_HWPOISON))
+		return VM_FAULT_HWPOISON;
+	return 0;
+}
+
 /*
  * onewalk_fault() - fault in the page that the scan stopped at
  * @call: the call; addr, write and vma tell which page
@@ -89,7 +100,9 @@ int onewalk_fault(struct onewalk_call *call)
 		flags |= FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE;
 
 	call->faults++;
-	fault = handle_mm_fault(call->vma, call->addr, flags, NULL);
+	onewalk_may_wait(call);
+	fault = injected_fault() ?:
+		handle_mm_fault(call->vma, call->addr, flags, NULL);
 	if (fault & (VM_FAULT_COMPLETED | VM_FAULT_RETRY))
 		return lock_dropped(call);
 	if (!(fault & VM_FAULT_ERROR)) {
@@ -115,7 +128,7 @@ static int split_folio_locked(struct onewalk_call *call, struct folio *folio)
 		return ret;
 
 	/* The page that is given stays locked, and keeps our reference. */
-	if (folio_test_large(folio))
+	if (folio_test_large(folio) && !onewalk_fails(ONEWALK_POINT_SPLIT))
 		split_huge_page(&folio->page);
 	folio_unlock(folio);
 	return 0;
@@ -160,6 +173,7 @@ int onewalk_split(struct onewalk_call *call)
 		.exotic = split_nothing,
 	};
 
+	onewalk_may_wait(call);
 	return onewalk_walk(call, &split, call->addr, call->addr + PAGE_SIZE);
 }
 
@@ -202,6 +216,7 @@ void onewalk_drain(struct onewalk_call *call)
 	if (call->drained || !onewalk_engine->drain_all || !any_off_lru(call))
 		return;
 	call->drained = true;
+	onewalk_may_wait(call);
 	onewalk_engine->drain_all();
 }
 
@@ -247,6 +262,7 @@ static int delegate_chunk(struct onewalk_call *call, struct hmm_range *hmm)
 			onewalk_request(call, call->range->hmm_pfns[first + i]) &
 			(HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE);
 
+	onewalk_may_wait(call);
 	ret = hmm_range_fault(hmm);
 	if (ret == -EFAULT)
 		onewalk_set_status(call, first, ONEWALK_STATUS_FAULT_EFAULT);

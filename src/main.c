@@ -93,11 +93,16 @@ static int __init use_best(void)
 
 static int __init onewalk_init(void)
 {
-	return asked ? use_asked() : use_best();
+	int ret = asked ? use_asked() : use_best();
+
+	if (!ret)
+		onewalk_debug_init();
+	return ret;
 }
 
 static void __exit onewalk_exit(void)
 {
+	onewalk_debug_exit();
 }
 
 module_init(onewalk_init);

@@ -7,6 +7,8 @@
 
 #include <onewalk/onewalk.h>
 
+#include "debug.h"
+
 /*
  * While a call is under way an entry of hmm_pfns holds, beside its output, the
  * request that it came with, so that an error can give the caller its input
@@ -76,6 +78,8 @@ struct onewalk_entry {
  *	from @addr on hold their input.
  * @off_lru: a page that is to be collected was not on the LRU when seen
  * @drained: the LRU batches of all CPUs were drained
+ * @held: how many folios are locked for this call
+ * @bracket: its invalidate bracket is open
  */
 struct onewalk_call {
 	struct onewalk_range	*range;
@@ -95,12 +99,26 @@ struct onewalk_call {
 	bool			looked;
 	bool			off_lru;
 	bool			drained;
+	unsigned long		held;
+	bool			bracket;
 };
 
 static inline unsigned long onewalk_index(const struct onewalk_call *call,
 					  unsigned long addr)
 {
 	return (addr - call->range->start) >> PAGE_SHIFT;
+}
+
+/*
+ * Here it may wait for somebody else, which it must not while it holds what that
+ * one may want. The folio of fault_page is its caller's.
+ */
+static inline void onewalk_may_wait(const struct onewalk_call *call)
+{
+	might_sleep();
+	mmap_assert_locked(call->mm);
+	onewalk_assert(!call->held);
+	onewalk_assert(!call->bracket);
 }
 
 /* Internal: the scan stopped at a page that has to be faulted. */

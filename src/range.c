@@ -578,6 +578,8 @@ static bool invalidated(const struct onewalk_call *call)
 {
 	const struct onewalk_range *range = call->range;
 
+	if (onewalk_fails(ONEWALK_POINT_INVALIDATED))
+		return true;
 	return range->notifier &&
 	       mmu_interval_check_retry(range->notifier, range->notifier_seq);
 }
@@ -616,10 +618,14 @@ static int collect(struct onewalk_call *call)
 	if (!migrate || !migrate->vma)
 		return 0;
 
+	onewalk_pause(ONEWALK_POINT_CHECKED);
 	memset(migrate->dst, 0, npages * sizeof(*migrate->dst));
 	ret = onewalk_engine->collect(call);
+	onewalk_assert(!ret || !call->held);
+	onewalk_assert(!call->bracket);
 	if (!ret)
 		migrate->npages = npages;
+	onewalk_pause(ONEWALK_POINT_UNMAPPED);
 	return ret;
 }
 
@@ -668,6 +674,7 @@ static int one_round(struct onewalk_call *call)
 
 	onewalk_drain(call);
 	call->looked = true;
+	onewalk_pause(ONEWALK_POINT_LOOKED);
 	/*
 	 * Faults may have broken COW, or somebody else may have changed what
 	 * was written down: the caller begins anew.
@@ -694,6 +701,7 @@ static int range_fault(struct onewalk_call *call)
 		if (ret)
 			return ret;
 	}
+	onewalk_pause(ONEWALK_POINT_ENTERED);
 	if (invalidated(call))
 		return -EBUSY;
 

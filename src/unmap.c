@@ -19,11 +19,12 @@
  * Put a collected folio back into the page table, and let go of it. Entries that
  * were zapped meanwhile stay gone.
  */
-static void restore(struct folio *folio)
+static void restore(struct onewalk_call *call, struct folio *folio)
 {
 	remove_migration_ptes(folio, folio, 0);
 	folio_unlock(folio);
 	folio_put(folio);
+	call->held--;
 }
 
 /* References of a folio that is mapped nowhere, beside those of the caller. */
@@ -40,12 +41,13 @@ static enum onewalk_status unmap(struct folio *folio)
 {
 	bool lru = !folio_is_zone_device(folio);
 
-	if (lru && !folio_isolate_lru(folio))
+	if (lru && (onewalk_fails(ONEWALK_POINT_ISOLATE) ||
+		    !folio_isolate_lru(folio)))
 		return ONEWALK_STATUS_NOT_ON_LRU;
 
 	if (folio_mapped(folio))
 		try_to_migrate(folio, 0);
-	if (!folio_mapped(folio) &&
+	if (!onewalk_fails(ONEWALK_POINT_PIN) && !folio_mapped(folio) &&
 	    folio_ref_count(folio) == 1 + lru + expected_refs(folio)) {
 		if (lru)
 			folio_put(folio);
@@ -94,7 +96,7 @@ void onewalk_unmap(struct onewalk_call *call)
 
 		onewalk_set_status(call, i, status);
 		pfns[i] = onewalk_report(call, pfns[i]);
-		restore(folio);
+		restore(call, folio);
 	}
 }
 
@@ -112,6 +114,6 @@ void onewalk_restore(struct onewalk_call *call)
 	for (i = 0; i < npages; i++) {
 		folio = collected_folio(pfns[i]);
 		if (folio)
-			restore(folio);
+			restore(call, folio);
 	}
 }

@@ -402,12 +402,13 @@ modules() {
 }
 
 make_modules() {
-	local name=$1 tree=$2 package=$3 version=$4 dir=$5 log
+	local name=$1 tree=$2 package=$3 version=$4 dir=$5 log debug=
+	[[ ,$CONFIG, != *,debug,* ]] || debug=1
 	log=$TREE/build/logs/$name/build-$package.log
 	mkdir -p "${log%/*}"
 	copy_sources "$tree" "$dir/source/$package-$version"
 	if ! in_rootfs "$KERNEL:$ROOTFS" "$dir:/out" "$VM:/vm" -- \
-		/vm/chroot/dkms "$package" "$version" "$KVER" >"$log" 2>&1; then
+		env ONEWALK_DEBUG=$debug /vm/chroot/dkms "$package" "$version" "$KVER" >"$log" 2>&1; then
 		tail -40 "$log" >&2
 		die "$package does not build for $KVER (log: $log)"
 	fi
