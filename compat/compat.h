@@ -17,6 +17,7 @@
 
 #define folio_isolate_lru	onewalk_k_folio_isolate_lru
 #define folio_putback_lru	onewalk_k_folio_putback_lru
+#define folio_free_swap		onewalk_k_folio_free_swap
 #define try_to_migrate		onewalk_k_try_to_migrate
 #define lru_add_drain_all	onewalk_k_lru_add_drain_all
 #define lru_add_drain		onewalk_k_lru_add_drain

@@ -33,6 +33,13 @@ void flush_tlb_mm_range(struct mm_struct *mm, unsigned long start,
 #define ONEWALK_KSYMS_ARCH(X)
 #endif
 
+#ifdef CONFIG_SWAP
+#define ONEWALK_KSYMS_SWAP(X)						\
+	X(folio_free_swap, folio_free_swap, "unmap.c", NULL)
+#else
+#define ONEWALK_KSYMS_SWAP(X)
+#endif
+
 #ifdef ONEWALK_HAVE_FOLIO_REMOVE_RMAP_PTE
 #define ONEWALK_KSYMS_RMAP(X)						\
 	X(folio_remove_rmap_ptes, folio_remove_rmap_ptes, "collect.c", NULL)
@@ -78,6 +85,7 @@ void flush_tlb_mm_range(struct mm_struct *mm, unsigned long start,
 	  __mmu_notifier_invalidate_range_end, "collect.c", NULL)	\
 	X(__split_huge_pmd, __split_huge_pmd, "fault.c", NULL)		\
 	ONEWALK_KSYMS_ARCH(X)						\
+	ONEWALK_KSYMS_SWAP(X)						\
 	ONEWALK_KSYMS_RMAP(X)						\
 	ONEWALK_KSYMS_LOCK(X)						\
 	ONEWALK_KSYMS_SPLIT(X)

@@ -6,11 +6,19 @@
 #include <linux/huge_mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/rmap.h>
+#include <linux/swap.h>
 
 void folio_putback_lru(struct folio *folio)
 {
 	static_call(ksym_folio_putback_lru)(folio);
 }
+
+#ifdef CONFIG_SWAP
+bool folio_free_swap(struct folio *folio)
+{
+	return static_call(ksym_folio_free_swap)(folio);
+}
+#endif
 
 void try_to_migrate(struct folio *folio, enum ttu_flags flags)
 {

@@ -192,7 +192,10 @@ static void collect_entries(struct onewalk_call *call, struct table *table)
 		lru_add_drain();
 }
 
-/* Look at a page again, or for the first time. */
+/*
+ * Look at a page again, or for the first time. A large folio that the look-ahead
+ * could not split stays large; but one that it did not see is another matter.
+ */
 static int look_again(struct onewalk_call *call, unsigned long addr,
 		      const struct onewalk_entry *entry)
 {
@@ -201,9 +204,11 @@ static int look_again(struct onewalk_call *call, unsigned long addr,
 	unsigned long saved = *pfn;
 	int ret;
 
+	call->was_fit = saved & ONEWALK_PFN_COLLECT;
 	if (call->looked)
 		*pfn = onewalk_input_of(saved);
 	ret = onewalk_look(call, addr, entry);
+	call->was_fit = false;
 	if (ret)
 		*pfn = saved;
 	return ret;
@@ -228,12 +233,14 @@ static int look_at_entries(struct onewalk_call *call, const struct table *table)
 	return !call->looked && call->off_lru ? ONEWALK_NEED_DRAIN : 0;
 }
 
-/* A stretch without a PTE table: what was to be filled there still is. */
+/* A stretch without a PTE table: all of it is holes now. */
 static int collect_hole(struct onewalk_call *call, unsigned long addr,
 			unsigned long end)
 {
+	const struct onewalk_entry hole = { .kind = ONEWALK_HOLE };
 	unsigned long *pfns = call->range->hmm_pfns;
 	unsigned long i;
+	int ret;
 
 	if (!call->looked)
 		return ONEWALK_NEED_LOOK;
@@ -242,10 +249,12 @@ static int collect_hole(struct onewalk_call *call, unsigned long addr,
 		i = onewalk_index(call, addr);
 		if (!(pfns[i] & ONEWALK_PFN_COLLECT))
 			continue;
-		if (pfns[i] & ONEWALK_PFN_VALID)
-			return ONEWALK_NEED_LOOK;
-		pfns[i] = onewalk_output_over(onewalk_input_of(pfns[i]),
-					      ONEWALK_PFN_MIGRATE);
+		ret = look_again(call, addr, &hole);
+		if (ret)
+			return ret;
+		if (pfns[i] & ONEWALK_PFN_COLLECT)
+			pfns[i] = onewalk_output_over(onewalk_input_of(pfns[i]),
+						      ONEWALK_PFN_MIGRATE);
 	}
 	return 0;
 }

@@ -38,7 +38,13 @@ static enum onewalk_status fault_status(vm_fault_t fault, int err)
 	return ONEWALK_STATUS_FAULT_EFAULT;
 }
 
-static bool too_many_tries(struct onewalk_call *call)
+/*
+ * onewalk_too_many_tries() - shall the page at call->addr not be tried again
+ * @call: the call
+ *
+ * Counts, and may sleep.
+ */
+bool onewalk_too_many_tries(struct onewalk_call *call)
 {
 	if (call->tried != call->addr) {
 		call->tried = call->addr;
@@ -86,7 +92,7 @@ int onewalk_fault(struct onewalk_call *call)
 
 	if (fatal_signal_pending(current))
 		return -EINTR;
-	if (too_many_tries(call))
+	if (onewalk_too_many_tries(call))
 		return -EBUSY;
 
 	if (call->write) {
@@ -115,6 +121,17 @@ int onewalk_fault(struct onewalk_call *call)
 	return err;
 }
 
+/*
+ * By now the page may be another one. And of device memory the kernel splits the
+ * private kind alone; the other it would put on the LRU.
+ */
+static bool can_split(struct folio *folio)
+{
+	if (!folio_test_large(folio) || !folio_test_anon(folio))
+		return false;
+	return !folio_is_zone_device(folio) || folio_is_device_private(folio);
+}
+
 static int split_folio_locked(struct onewalk_call *call, struct folio *folio)
 {
 	int ret = 0;
@@ -128,7 +145,7 @@ static int split_folio_locked(struct onewalk_call *call, struct folio *folio)
 		return ret;
 
 	/* The page that is given stays locked, and keeps our reference. */
-	if (folio_test_large(folio) && !onewalk_fails(ONEWALK_POINT_SPLIT))
+	if (can_split(folio) && !onewalk_fails(ONEWALK_POINT_SPLIT))
 		split_huge_page(&folio->page);
 	folio_unlock(folio);
 	return 0;
@@ -186,6 +203,7 @@ static bool any_off_lru(const struct onewalk_call *call)
 	unsigned long pfn;
 
 	for (i = 0; i < npages; i++) {
+		onewalk_resched(i);
 		pfn = call->range->hmm_pfns[i];
 		if ((pfn & both) != both)
 			continue;
@@ -213,7 +231,8 @@ void onewalk_drain(struct onewalk_call *call)
 		return;
 
 	lru_add_drain();
-	if (call->drained || !onewalk_engine->drain_all || !any_off_lru(call))
+	if (call->drained || !onewalk_engine->drain_all ||
+	    call->migrate->fault_page || !any_off_lru(call))
 		return;
 	call->drained = true;
 	onewalk_may_wait(call);

@@ -76,6 +76,7 @@ struct onewalk_entry {
  * @split_at: in which PTE table or below which PMD entry
  * @looked: the look-ahead is over: all entries hold their output. Before, those
  *	from @addr on hold their input.
+ * @was_fit: the look-ahead found fit what is looked at again
  * @off_lru: a page that is to be collected was not on the LRU when seen
  * @drained: the LRU batches of all CPUs were drained
  * @held: how many folios are locked for this call
@@ -97,6 +98,7 @@ struct onewalk_call {
 	const struct folio	*split;
 	unsigned long		split_at;
 	bool			looked;
+	bool			was_fit;
 	bool			off_lru;
 	bool			drained;
 	unsigned long		held;
@@ -119,6 +121,13 @@ static inline void onewalk_may_wait(const struct onewalk_call *call)
 	mmap_assert_locked(call->mm);
 	onewalk_assert(!call->held);
 	onewalk_assert(!call->bracket);
+}
+
+/* For loops over all pages of a call. */
+static inline void onewalk_resched(unsigned long i)
+{
+	if (!(i % (PMD_SIZE / PAGE_SIZE)))
+		cond_resched();
 }
 
 /* Internal: the scan stopped at a page that has to be faulted. */
@@ -178,6 +187,7 @@ struct folio *onewalk_get_folio(const struct onewalk_call *call, pmd_t *pmdp);
 
 /* fault.c */
 int onewalk_fault(struct onewalk_call *call);
+bool onewalk_too_many_tries(struct onewalk_call *call);
 int onewalk_split(struct onewalk_call *call);
 void onewalk_drain(struct onewalk_call *call);
 int onewalk_delegate(struct onewalk_call *call, unsigned long end);
@@ -195,6 +205,7 @@ struct migrate_vma onewalk_kernel_args(const struct onewalk_migrate *migrate);
  * @init: NULL, or returns 0 when this kernel can be served, or an errno;
  *	@by_name: it is what the administrator asked for
  * @reason: after @init failed: what is missing
+ * @huge_zero: collects the huge zero page as it is; else its mapping is split
  * @at_once: can look and collect in one go, without a look-ahead, when the range
  *	lies in one PTE table
  * @split: try to split the large folio that is mapped at call->addr with
@@ -210,6 +221,7 @@ struct onewalk_engine {
 	const char	*name;
 	int		(*init)(bool by_name);
 	const char	*(*reason)(void);
+	bool		huge_zero;
 	bool		at_once;
 	int		(*split)(struct onewalk_call *call);
 	void		(*drain_all)(void);

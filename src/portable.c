@@ -329,6 +329,7 @@ static int portable_collect(struct onewalk_call *call)
 
 const struct onewalk_engine onewalk_portable = {
 	.name		= "portable",
+	.huge_zero	= true,
 	.split		= portable_split,
 	.collect	= portable_collect,
 };

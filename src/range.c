@@ -138,6 +138,26 @@ device_page_status(const struct onewalk_migrate *migrate, const void *owner,
 }
 
 /*
+ * The pins of a small folio are counted in its references, where those of its
+ * mappings must not be taken for them.
+ */
+static bool maybe_pinned(struct folio *folio)
+{
+	if (folio_test_large(folio))
+		return folio_maybe_dma_pinned(folio);
+	return folio_ref_count(folio) - folio_mapcount(folio) >=
+	       GUP_PIN_COUNTING_BIAS;
+}
+
+/* NULL while a large device folio is being split. */
+static const void *pgmap_owner(const struct page *page)
+{
+	const struct dev_pagemap *pgmap = page_pgmap(page);
+
+	return pgmap ? pgmap->owner : NULL;
+}
+
+/*
  * onewalk_page_status() - may this present page migrate, as far as can be seen
  * @call: the call; vma is where the page is
  * @page: a page that the page table holds, without a reference
@@ -153,7 +173,7 @@ enum onewalk_status onewalk_page_status(const struct onewalk_call *call,
 	struct folio *folio = page_folio(page);
 
 	if (is_device_coherent_page(page))
-		return device_page_status(migrate, page_pgmap(page)->owner,
+		return device_page_status(migrate, pgmap_owner(page),
 					  ONEWALK_MIGRATE_SELECT_DEVICE_COHERENT);
 	if (is_zone_device_page(page))
 		return ONEWALK_STATUS_SPECIAL;
@@ -169,7 +189,7 @@ enum onewalk_status onewalk_page_status(const struct onewalk_call *call,
 		return ONEWALK_STATUS_KSM;
 	if (folio_test_writeback(folio))
 		return ONEWALK_STATUS_WRITEBACK;
-	if (folio_maybe_dma_pinned(folio))
+	if (maybe_pinned(folio))
 		return ONEWALK_STATUS_PINNED;
 	if ((migrate->flags & ONEWALK_MIGRATE_SKIP_NODE) &&
 	    page_to_nid(page) == migrate->nid)
@@ -222,8 +242,12 @@ static enum onewalk_status entry_status(const struct onewalk_call *call,
 		return onewalk_hole_status(call);
 	case ONEWALK_ZERO:
 		return zero_status(call, entry);
-	case ONEWALK_PAGE:
 	case ONEWALK_PROTNONE:
+		/* Both: userfaultfd may wait for a read, too. */
+		if (entry->uffd)
+			return ONEWALK_STATUS_UFFD;
+		fallthrough;
+	case ONEWALK_PAGE:
 		return onewalk_page_status(call, pfn_to_page(entry->pfn));
 	case ONEWALK_DEVICE:
 		return device_page_status(call->migrate, entry->owner,
@@ -390,8 +414,10 @@ static const struct folio *to_split(const struct onewalk_call *call,
 	const struct page *fault_page = call->migrate->fault_page;
 	struct folio *folio;
 
-	if (entry->kind == ONEWALK_HOLE ||
-	    (entry->kind == ONEWALK_ZERO && !entry->order))
+	if (entry->kind == ONEWALK_HOLE)
+		return NULL;
+	if (entry->kind == ONEWALK_ZERO &&
+	    (!entry->order || onewalk_engine->huge_zero))
 		return NULL;
 
 	folio = page_folio(pfn_to_page(entry->pfn));
@@ -451,7 +477,8 @@ int onewalk_look(struct onewalk_call *call, unsigned long addr,
 
 	folio = status == ONEWALK_STATUS_MIGRATING ?
 		to_split(call, addr, entry) : NULL;
-	if (folio && !call->looked && !was_to_split(call, folio, addr)) {
+	if (folio && (call->looked ? call->was_fit :
+				     !was_to_split(call, folio, addr))) {
 		call->split = folio;
 		call->split_at = addr & PMD_MASK;
 		call->order = entry->order;
@@ -533,7 +560,8 @@ static int look_at_vma(struct onewalk_call *call, unsigned long addr,
 		if (ret == ONEWALK_NEED_FAULT)
 			ret = onewalk_fault(call);
 		else if (ret == ONEWALK_NEED_SPLIT)
-			ret = onewalk_engine->split(call);
+			ret = onewalk_too_many_tries(call) ?
+				-EBUSY : onewalk_engine->split(call);
 		else if (ret == ONEWALK_NEED_KERNEL)
 			return onewalk_delegate(call, end);
 		else
@@ -654,10 +682,10 @@ static int collect_at_once(struct onewalk_call *call)
 {
 	int ret = collect(call);
 
-	if (ret > 0) {
+	if (ret)
 		restore_input(call, call->addr);
+	if (ret > 0)
 		clear_status(call);
-	}
 	return ret;
 }
 
@@ -707,6 +735,8 @@ static int range_fault(struct onewalk_call *call)
 
 	call->addr = call->range->start;
 	call->looked = false;
+	call->split = NULL;
+	call->off_lru = false;
 	ret = at_once(call) ? collect_at_once(call) : ONEWALK_NEED_LOOK;
 	while (ret > 0 || (ret == -EAGAIN && --rounds)) {
 		ret = one_round(call);
@@ -733,7 +763,9 @@ static int check_range(const struct onewalk_range *range)
 	return 0;
 }
 
-static int check_migrate(const struct onewalk_migrate *migrate)
+/* @may_ask: what a page's request can have */
+static int check_migrate(const struct onewalk_migrate *migrate,
+			 unsigned long may_ask)
 {
 	if (!migrate->src || !migrate->dst)
 		return -EINVAL;
@@ -743,7 +775,8 @@ static int check_migrate(const struct onewalk_migrate *migrate)
 		return 0;
 	/* To fault with a folio locked could wait for another such caller. */
 	if (!is_device_private_page(migrate->fault_page) ||
-	    (migrate->flags & ONEWALK_MIGRATE_FAULT))
+	    (migrate->flags & ONEWALK_MIGRATE_FAULT) ||
+	    (may_ask & ONEWALK_PFN_REQ_FAULT))
 		return -EINVAL;
 	return 0;
 }
@@ -755,7 +788,8 @@ static int check_requests(const struct onewalk_range *range)
 	if (!range->migrate)
 		return range->default_flags & ONEWALK_PFN_REQ_MIGRATE ?
 			-EINVAL : 0;
-	return check_migrate(range->migrate);
+	return check_migrate(range->migrate,
+			     range->default_flags | range->pfn_flags_mask);
 }
 
 /* The default flags cannot tell: a single page may ask for what is not there. */
@@ -933,7 +967,7 @@ static int check_setup(const struct onewalk_migrate *args)
 		return -EINVAL;
 	if (args->start < vma->vm_start || args->end > vma->vm_end)
 		return -EINVAL;
-	return check_migrate(args);
+	return check_migrate(args, 0);
 }
 
 /**

@@ -15,6 +15,7 @@ static const char * const status_names[] = {
 	[ONEWALK_STATUS_SWAPPED]	= "swapped out",
 	[ONEWALK_STATUS_LOCKED]		= "locked",
 	[ONEWALK_STATUS_PINNED]		= "pinned",
+	[ONEWALK_STATUS_BUSY]		= "in use",
 	[ONEWALK_STATUS_NOT_ON_LRU]	= "not on the LRU",
 	[ONEWALK_STATUS_WRITEBACK]	= "under writeback",
 	[ONEWALK_STATUS_FILE]		= "file page",
@@ -48,6 +49,7 @@ bool onewalk_status_retryable(enum onewalk_status status)
 {
 	switch (status) {
 	case ONEWALK_STATUS_LOCKED:
+	case ONEWALK_STATUS_BUSY:
 	case ONEWALK_STATUS_NOT_ON_LRU:
 	case ONEWALK_STATUS_WRITEBACK:
 	case ONEWALK_STATUS_SPLIT_FAILED:

@@ -27,10 +27,24 @@ static void restore(struct onewalk_call *call, struct folio *folio)
 	call->held--;
 }
 
-/* References of a folio that is mapped nowhere, beside those of the caller. */
-static int expected_refs(struct folio *folio)
+/*
+ * A page that was swapped in to be read is in the swap cache still, and there is
+ * no migrating it to a device from there, on 6.1 not even after it was copied.
+ */
+static int leave_swap_cache(struct folio *folio)
 {
-	return folio_test_swapcache(folio) ? 1 : 0;
+	if (!folio_test_swapcache(folio))
+		return 0;
+	folio_free_swap(folio);
+	return folio_test_swapcache(folio);
+}
+
+/* Not mapped any more, and nobody has it but the @ours references. */
+static bool is_ours(struct folio *folio, int ours)
+{
+	if (onewalk_fails(ONEWALK_POINT_PIN) || folio_mapped(folio))
+		return false;
+	return folio_ref_count(folio) == ours + leave_swap_cache(folio);
 }
 
 /*
@@ -40,6 +54,7 @@ static int expected_refs(struct folio *folio)
 static enum onewalk_status unmap(struct folio *folio)
 {
 	bool lru = !folio_is_zone_device(folio);
+	enum onewalk_status status;
 
 	if (lru && (onewalk_fails(ONEWALK_POINT_ISOLATE) ||
 		    !folio_isolate_lru(folio)))
@@ -47,16 +62,17 @@ static enum onewalk_status unmap(struct folio *folio)
 
 	if (folio_mapped(folio))
 		try_to_migrate(folio, 0);
-	if (!onewalk_fails(ONEWALK_POINT_PIN) && !folio_mapped(folio) &&
-	    folio_ref_count(folio) == 1 + lru + expected_refs(folio)) {
+	if (is_ours(folio, 1 + lru)) {
 		if (lru)
 			folio_put(folio);
 		return ONEWALK_STATUS_MIGRATING;
 	}
 
+	status = folio_maybe_dma_pinned(folio) ? ONEWALK_STATUS_PINNED :
+						 ONEWALK_STATUS_BUSY;
 	if (lru)
 		folio_putback_lru(folio);
-	return ONEWALK_STATUS_PINNED;
+	return status;
 }
 
 static struct folio *collected_folio(unsigned long pfn)
@@ -87,6 +103,7 @@ void onewalk_unmap(struct onewalk_call *call)
 	lru_add_drain();
 
 	for (i = 0; i < npages; i++) {
+		onewalk_resched(i);
 		folio = collected_folio(pfns[i]);
 		status = folio ? unmap(folio) : ONEWALK_STATUS_MIGRATING;
 		if (status == ONEWALK_STATUS_MIGRATING) {
@@ -112,6 +129,7 @@ void onewalk_restore(struct onewalk_call *call)
 	unsigned long i;
 
 	for (i = 0; i < npages; i++) {
+		onewalk_resched(i);
 		folio = collected_folio(pfns[i]);
 		if (folio)
 			restore(call, folio);

@@ -25,8 +25,10 @@
  * @ONEWALK_STATUS_SWAPPED: swapped out, and no fault was asked for.
  * @ONEWALK_STATUS_LOCKED: somebody else holds the folio lock, or is migrating
  *	the page, and no fault was asked for that would wait.
- * @ONEWALK_STATUS_PINNED: the page has references that its mappings do not
- *	explain, such as a GUP pin.
+ * @ONEWALK_STATUS_PINNED: the page has a GUP pin: somebody, such as another
+ *	device, relies on it staying where it is.
+ * @ONEWALK_STATUS_BUSY: the page has references that its mappings do not
+ *	explain: somebody is just looking at it, or has it in a pipe.
  * @ONEWALK_STATUS_NOT_ON_LRU: the page was in some CPU's LRU batch, or isolated
  *	by somebody else.
  * @ONEWALK_STATUS_WRITEBACK: the page is being written to swap.
@@ -62,6 +64,7 @@ enum onewalk_status {
 	ONEWALK_STATUS_SWAPPED,
 	ONEWALK_STATUS_LOCKED,
 	ONEWALK_STATUS_PINNED,
+	ONEWALK_STATUS_BUSY,
 	ONEWALK_STATUS_NOT_ON_LRU,
 	ONEWALK_STATUS_WRITEBACK,
 	ONEWALK_STATUS_FILE,

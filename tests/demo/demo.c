@@ -27,6 +27,7 @@ static const char * const status_names[256] = {
 	[ONEWALK_STATUS_SWAPPED]	= "swapped out",
 	[ONEWALK_STATUS_LOCKED]		= "locked",
 	[ONEWALK_STATUS_PINNED]		= "pinned",
+	[ONEWALK_STATUS_BUSY]		= "in use",
 	[ONEWALK_STATUS_NOT_ON_LRU]	= "not on the LRU",
 	[ONEWALK_STATUS_WRITEBACK]	= "under writeback",
 	[ONEWALK_STATUS_FILE]		= "file page",

@@ -11,9 +11,10 @@
  * POISONED, UFFD, FAULT_EFAULT, FAULT_EPERM,
  * FAULT_ENOMEM, FAULT_POISONED, STOPPED
  * LOCKED		interleave.c
- * NOT_ON_LRU		nowhere: the kernel drains all CPUs before it gives up on
- *			such a page, so that the portable engine never meets one
- * UNKNOWN		in place of PINNED, by the portable engine
+ * NOT_ON_LRU,		injected.c: both engines, or the kernel for the portable
+ * SPLIT_FAILED		one, drain all CPUs before they give up on such a page
+ * BUSY			states.c
+ * UNKNOWN		in place of PINNED and BUSY, by the portable engine
  */
 #ifndef ONEWALK_SELFTEST_COMMON_H
 #define ONEWALK_SELFTEST_COMMON_H

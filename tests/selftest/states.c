@@ -999,9 +999,9 @@ FIXTURE_VARIANT_ADD(page, spliced_into_a_pipe) {
 		[REPORT] = IS(V | W),
 		[FAULT] = IS(V | W),
 		[FAULT_WRITE] = IS(V | W),
-		[MIGRATE] = STAYING(V | W, PINNED),
-		[FAULT_MIGRATE] = STAYING(V | W, PINNED),
-		[WRITE_MIGRATE] = STAYING(V | W, PINNED),
+		[MIGRATE] = STAYING(V | W, BUSY),
+		[FAULT_MIGRATE] = STAYING(V | W, BUSY),
+		[WRITE_MIGRATE] = STAYING(V | W, BUSY),
 	},
 };
 
@@ -1109,8 +1109,8 @@ static bool status_is(int status, int wanted)
 	if (wanted == ANY_STATUS || status == wanted)
 		return true;
 	/* the kernel does not tell why it leaves a page with such a reference */
-	return wanted == S(PINNED) && status == S(UNKNOWN) &&
-	       engine_is_portable();
+	return (wanted == S(PINNED) || wanted == S(BUSY)) &&
+	       status == S(UNKNOWN) && engine_is_portable();
 }
 
 static bool is_there(const char *page, struct place before, enum then then,

@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A call that goes wrong half way, at every place where it can, and a call that
+ * somebody interferes with between any two of its steps: nothing is lost, and
+ * nothing stays locked, isolated or half moved. Needs a debug build, which can
+ * be told to fail and to wait (src/debug.c).
+ */
+#include "kselftest_harness.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+
+#include "common.h"
+
+#define INJECT	"/sys/kernel/debug/onewalk/inject"
+#define RESUME	"/sys/kernel/debug/onewalk/resume"
+
+/* More than one PTE table, so that there is a look-ahead. */
+#define MANY	1024
+/* In one PTE table: looked at and collected in one go. */
+#define FEW	64
+
+FIXTURE(injected) {
+	int fd;
+	char *addr;
+	uint8_t status[MANY];
+	struct onewalk_dummy_migrate result;
+};
+
+FIXTURE_VARIANT(injected) {
+	size_t npages;
+	unsigned int method;
+};
+
+FIXTURE_VARIANT_ADD(injected, range_in_one_table) {
+	.npages = FEW, .method = ONEWALK_DUMMY_RANGE,
+};
+
+FIXTURE_VARIANT_ADD(injected, range_of_tables) {
+	.npages = MANY, .method = ONEWALK_DUMMY_RANGE,
+};
+
+FIXTURE_VARIANT_ADD(injected, setup_in_one_table) {
+	.npages = FEW, .method = ONEWALK_DUMMY_SETUP,
+};
+
+FIXTURE_VARIANT_ADD(injected, setup_of_tables) {
+	.npages = MANY, .method = ONEWALK_DUMMY_SETUP,
+};
+
+FIXTURE_SETUP(injected)
+{
+	if (access(INJECT, F_OK))
+		SKIP(return, "not a debug build");
+
+	self->fd = dummy_open(0);
+	ASSERT_LE(0, self->fd);
+	/* from a table's start, in pages of their own */
+	self->addr = map_aligned(MANY, HUGE);
+	ASSERT_NE(NULL, self->addr);
+	fill(self->addr, variant->npages, 1);
+}
+
+/* Every point is off again. */
+static void inject_nothing(void)
+{
+	static const char * const points[] = {
+		"table", "trylock", "share", "isolate", "pin", "split",
+		"invalidated", "fault-oom", "fault-sigbus", "fault-hwpoison",
+		"entered", "looked", "checked", "collected", "unmapped",
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(points) / sizeof(*points); i++)
+		write_file(INJECT, "%s 0", points[i]);
+	write_file(RESUME, "1");
+}
+
+FIXTURE_TEARDOWN(injected)
+{
+	inject_nothing();
+	unmap_all();
+	restore_settings();
+	EXPECT_TRUE(device_is_empty(self->fd));
+	close(self->fd);
+}
+
+/* From the @skip-th time on, @times times, for this process. */
+static int inject(const char *point, unsigned int skip, unsigned int times)
+{
+	return write_file(INJECT, "%s %d %u %u", point, getpid(), skip, times);
+}
+
+static unsigned int struck(const char *point)
+{
+	char text[1024], format[64], *line;
+	unsigned int passed, n = 0;
+
+	if (read_file(INJECT, text, sizeof(text)))
+		return 0;
+	snprintf(format, sizeof(format), "%s %%u %%u", point);
+	for (line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+		if (sscanf(line, format, &passed, &n) == 2)
+			break;
+	return n;
+}
+
+static int migrate(FIXTURE_DATA(injected) *self,
+		   const FIXTURE_VARIANT(injected) *variant)
+{
+	return dummy_migrate(self->fd, self->addr, variant->npages,
+			     variant->method, ONEWALK_DUMMY_MIGRATE_FAULT,
+			     self->status, NULL, &self->result);
+}
+
+/* Nothing was lost: all is still there, and can go, and is right then, too. */
+static void check_whole(struct __test_metadata *_metadata,
+			FIXTURE_DATA(injected) *self,
+			const FIXTURE_VARIANT(injected) *variant)
+{
+	inject_nothing();
+	EXPECT_EQ(0, forgotten_pages(self->addr, variant->npages));
+	EXPECT_EQ(-1, wrong_page(self->addr, variant->npages, 1));
+	EXPECT_OK(migrate(self, variant));
+	EXPECT_EQ(variant->npages, self->result.moved);
+	EXPECT_EQ(-1, wrong_on_device(self->fd, self->addr, variant->npages, 1));
+	EXPECT_EQ(-1, wrong_page(self->addr, variant->npages, 1));
+	EXPECT_EQ(0, forgotten_pages(self->addr, variant->npages));
+}
+
+/* --- a page that cannot be had stays, and only that --- */
+
+static void one_page_stays(struct __test_metadata *_metadata,
+			   FIXTURE_DATA(injected) *self,
+			   const FIXTURE_VARIANT(injected) *variant,
+			   const char *point, enum onewalk_status why)
+{
+	size_t i, stayed = 0;
+
+	ASSERT_OK(inject(point, 7, 1));
+	ASSERT_OK(migrate(self, variant));
+	EXPECT_EQ(1, struck(point));
+	for (i = 0; i < variant->npages; i++) {
+		if (self->status[i] == ONEWALK_STATUS_MIGRATING)
+			continue;
+		EXPECT_EQ(why, self->status[i]);
+		EXPECT_EQ(PRESENT, where(self->addr + i * PAGE));
+		stayed++;
+	}
+	EXPECT_EQ(1, stayed);
+	EXPECT_EQ(variant->npages - 1, self->result.moved);
+	check_whole(_metadata, self, variant);
+}
+
+TEST_F(injected, page_that_is_locked_stays_alone)
+{
+	one_page_stays(_metadata, self, variant, "trylock",
+		       ONEWALK_STATUS_LOCKED);
+}
+
+TEST_F(injected, page_that_cannot_be_shared_stays_alone)
+{
+	one_page_stays(_metadata, self, variant, "share",
+		       ONEWALK_STATUS_PINNED);
+}
+
+TEST_F(injected, page_that_cannot_be_isolated_stays_alone)
+{
+	one_page_stays(_metadata, self, variant, "isolate",
+		       ONEWALK_STATUS_NOT_ON_LRU);
+}
+
+TEST_F(injected, page_with_a_reference_too_many_stays_alone)
+{
+	one_page_stays(_metadata, self, variant, "pin", ONEWALK_STATUS_BUSY);
+}
+
+TEST_F(injected, huge_page_that_cannot_be_split_stays)
+{
+	void *addr;
+	size_t i;
+
+	MUST(map_huge(&addr, 2));
+	fill(addr, variant->npages, 1);
+	self->addr = addr;
+	ASSERT_OK(inject("split", 0, ~0U));
+	ASSERT_OK(migrate(self, variant));
+	EXPECT_LE(1, struck("split"));
+	EXPECT_EQ(0, self->result.moved);
+	for (i = 0; i < variant->npages; i++)
+		ASSERT_EQ(ONEWALK_STATUS_SPLIT_FAILED, self->status[i]);
+	check_whole(_metadata, self, variant);
+}
+
+/* --- a call that fails --- */
+
+static void call_fails(struct __test_metadata *_metadata,
+		       FIXTURE_DATA(injected) *self,
+		       const FIXTURE_VARIANT(injected) *variant,
+		       const char *point, int err, enum onewalk_status why)
+{
+	size_t i, page = variant->npages / 2;
+
+	MUST(swap_out(self->addr + page * PAGE, 1));
+	ASSERT_OK(inject(point, 0, 1));
+	EXPECT_EQ(err, migrate(self, variant));
+	EXPECT_EQ(1, struck(point));
+	EXPECT_EQ(0, self->result.moved);
+	for (i = 0; i < variant->npages; i++)
+		EXPECT_EQ(i == page ? why : ONEWALK_STATUS_STOPPED,
+			  self->status[i])
+			TH_LOG("page %zu", i);
+	check_whole(_metadata, self, variant);
+}
+
+TEST_F(injected, fault_without_memory_fails_the_call)
+{
+	call_fails(_metadata, self, variant, "fault-oom", -ENOMEM,
+		   ONEWALK_STATUS_FAULT_ENOMEM);
+}
+
+TEST_F(injected, fault_that_gets_a_bus_error_fails_the_call)
+{
+	call_fails(_metadata, self, variant, "fault-sigbus", -EFAULT,
+		   ONEWALK_STATUS_FAULT_EFAULT);
+}
+
+TEST_F(injected, fault_that_meets_poison_fails_the_call)
+{
+	call_fails(_metadata, self, variant, "fault-hwpoison", -EFAULT,
+		   ONEWALK_STATUS_FAULT_POISONED);
+}
+
+TEST_F(injected, table_that_vanishes_costs_another_round)
+{
+	ASSERT_OK(inject("table", 0, 2));
+	EXPECT_OK(migrate(self, variant));
+	EXPECT_EQ(2, struck("table"));
+	EXPECT_EQ(variant->npages, self->result.moved);
+	check_whole(_metadata, self, variant);
+}
+
+/* With the first table collected each time; the driver gives up in the end. */
+TEST_F(injected, table_that_always_vanishes_ends_in_ebusy)
+{
+	ASSERT_OK(inject("table", variant->npages > 512, ~0U));
+	EXPECT_EQ(-EBUSY, migrate(self, variant));
+	EXPECT_LT(8, struck("table"));
+	EXPECT_EQ(0, self->result.moved);
+	check_whole(_metadata, self, variant);
+}
+
+TEST_F(injected, invalidation_costs_another_call)
+{
+	ASSERT_OK(inject("invalidated", 0, 1));
+	EXPECT_OK(migrate(self, variant));
+	EXPECT_EQ(1, struck("invalidated"));
+	EXPECT_EQ(variant->npages, self->result.moved);
+	check_whole(_metadata, self, variant);
+}
+
+/* --- interference between two steps --- */
+
+struct call {
+	pthread_t thread;
+	FIXTURE_DATA(injected) *self;
+	const FIXTURE_VARIANT(injected) *variant;
+	int ret;
+};
+
+static void *call_thread(void *arg)
+{
+	struct call *call = arg;
+
+	call->ret = migrate(call->self, call->variant);
+	return NULL;
+}
+
+static bool wait_until_paused(void)
+{
+	char text[16] = "";
+	int i;
+
+	for (i = 0; i < 3000; i++) {
+		if (!read_file(RESUME, text, sizeof(text)) && atoi(text) > 0)
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
+static const char * const pauses[] = {
+	"entered", "looked", "checked", "collected", "unmapped",
+};
+
+/* Some calls pass a point not at all; not to wait for them, look ahead. */
+static bool passes(const FIXTURE_VARIANT(injected) *variant, const char *point)
+{
+	return variant->npages == MANY || strcmp(point, "looked");
+}
+
+/* With the memory gone in the middle of it, the rest moves, or nothing does. */
+TEST_F(injected, memory_zapped_between_two_steps_is_gone_and_no_more)
+{
+	struct call call = { .self = self, .variant = variant };
+	size_t i, half = variant->npages / 2;
+
+	for (i = 0; i < sizeof(pauses) / sizeof(*pauses); i++) {
+		if (!passes(variant, pauses[i]))
+			continue;
+		fill(self->addr, variant->npages, 1);
+		ASSERT_OK(inject(pauses[i], 0, 1));
+		pthread_create(&call.thread, NULL, call_thread, &call);
+		ASSERT_TRUE(wait_until_paused())
+			TH_LOG("%s", pauses[i]);
+		EXPECT_OK(madvise(self->addr, half * PAGE, MADV_DONTNEED));
+		write_file(RESUME, "1");
+		pthread_join(call.thread, NULL);
+
+		EXPECT_OK(call.ret)
+			TH_LOG("%s: %d", pauses[i], call.ret);
+		EXPECT_EQ(0, forgotten_pages(self->addr, variant->npages));
+		EXPECT_EQ(-1, nonzero_page(self->addr, half));
+		EXPECT_EQ(-1, wrong_page(self->addr + half * PAGE,
+					 variant->npages - half, 1));
+	}
+	fill(self->addr, variant->npages, 1);
+	check_whole(_metadata, self, variant);
+}
+
+struct toucher {
+	pthread_t thread;
+	char *addr;
+	size_t npages;
+	long wrong;
+};
+
+static void *touch(void *arg)
+{
+	struct toucher *toucher = arg;
+
+	toucher->wrong = wrong_page(toucher->addr, toucher->npages, 1);
+	return NULL;
+}
+
+/* Who touches a page that is on its way waits, and then finds it. */
+TEST_F(injected, memory_touched_between_two_steps_is_right)
+{
+	struct call call = { .self = self, .variant = variant };
+	struct toucher toucher = {
+		.addr = self->addr,
+		.npages = variant->npages,
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(pauses) / sizeof(*pauses); i++) {
+		if (!passes(variant, pauses[i]))
+			continue;
+		ASSERT_OK(inject(pauses[i], 0, 1));
+		pthread_create(&call.thread, NULL, call_thread, &call);
+		ASSERT_TRUE(wait_until_paused())
+			TH_LOG("%s", pauses[i]);
+		pthread_create(&toucher.thread, NULL, touch, &toucher);
+		usleep(20000);
+		write_file(RESUME, "1");
+		pthread_join(call.thread, NULL);
+		pthread_join(toucher.thread, NULL);
+		EXPECT_OK(call.ret);
+		EXPECT_EQ(-1, toucher.wrong);
+		EXPECT_EQ(0, forgotten_pages(self->addr, variant->npages));
+	}
+	check_whole(_metadata, self, variant);
+}
+
+/* A process that is killed at this very step. */
+static int die_at(FIXTURE_DATA(injected) *self,
+		  const FIXTURE_VARIANT(injected) *variant, const char *point)
+{
+	int status = 0, ret = -1;
+	pid_t pid = fork();
+
+	if (!pid) {
+		int fd = dummy_open(0);
+
+		inject(point, 0, 1);
+		fill(self->addr, variant->npages, 2);
+		dummy_migrate(fd, self->addr, variant->npages, variant->method,
+			      ONEWALK_DUMMY_MIGRATE_FAULT, NULL, NULL, NULL);
+		_exit(0);
+	}
+	if (wait_until_paused())
+		ret = 0;
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	return ret ?: !WIFSIGNALED(status);
+}
+
+/* The pages are the parent's, too, until the child writes to some of them. */
+TEST_F(injected, process_killed_between_two_steps_takes_nothing_with_it)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(pauses) / sizeof(*pauses); i++) {
+		if (!passes(variant, pauses[i]))
+			continue;
+		EXPECT_OK(die_at(self, variant, pauses[i]))
+			TH_LOG("%s", pauses[i]);
+		EXPECT_EQ(0, forgotten_pages(self->addr, variant->npages));
+		EXPECT_EQ(-1, wrong_page(self->addr, variant->npages, 1));
+	}
+	check_whole(_metadata, self, variant);
+	EXPECT_TRUE(device_is_empty(self->fd));
+}
+
+ONEWALK_MAIN
