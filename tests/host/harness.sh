@@ -5,6 +5,8 @@
 vm=$(cd "$(dirname "$0")/../vm" && pwd)
 here=$(cd "$(dirname "$0")" && pwd)
 read -r kernel _ <<<"${KERNELS_TO_TEST:-6.12-private}"
+# one that checks itself
+debug=$(tr ' ' '\n' <<<"${KERNELS_TO_TEST:-7.3-debug}" | grep -e '-debug$' | tail -n 1)
 
 # expect STATUS OPTION...: runs a command in a guest, which must end so
 expect() {
@@ -20,7 +22,37 @@ test_a_planted_warn_fails_the_run() {
 	local modules
 	modules=$("$vm/build" "$kernel" "$here/planted")
 	expect 0 --modules "$modules" -- 'modprobe planted'
-	expect 121 --modules "$modules" -- 'modprobe planted warn=1'
+	expect 121 --modules "$modules" -- 'modprobe planted misdeed=warn'
+}
+
+# on_debug_kernel STATUS MISDEED: what the planted module does ends the run so
+on_debug_kernel() {
+	local kernel=$debug modules
+	[ "$kernel" ] || skip "no debug kernel among those to test"
+	modules=$("$vm/build" "$kernel" "$here/planted")
+	expect "$1" --modules "$modules" -- "modprobe planted misdeed=$2"
+}
+
+# caught MISDEED REPORT: and the kernel's report is in the log, with the module's name
+caught() {
+	on_debug_kernel 121 "$1"
+	grep -A 60 "$2" "$vm/../../build/logs/$debug/harness/console.log" | grep -q 'planted'
+}
+
+test_a_module_that_does_nothing_passes_on_a_debug_kernel() { on_debug_kernel 0 none; }
+
+test_a_lock_order_that_may_deadlock_fails_the_run() { caught cycle 'possible circular locking dependency'; }
+
+test_a_sleep_under_a_spinlock_fails_the_run() { caught sleep 'BUG: sleeping function called'; }
+
+test_leaked_objects_fail_the_run() { caught leak 'unreferenced object'; }
+
+test_a_read_of_a_freed_object_fails_the_run() { caught reuse 'BUG: KASAN'; }
+
+test_kmemleak_that_has_turned_itself_off_fails_the_run() {
+	local kernel=$debug
+	[ "$kernel" ] || skip "no debug kernel among those to test"
+	expect 121 --no-modules -- 'echo off >/sys/kernel/debug/kmemleak'
 }
 
 test_an_oops_fails_the_run() { expect 121 --no-modules -- 'echo c >/proc/sysrq-trigger'; }
