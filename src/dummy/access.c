@@ -46,9 +46,10 @@ unsigned long dummy_load(struct dummy_mirror *mirror, unsigned long addr,
  * Nobody but the device knows that it wrote. The entry in its table stands for
  * the CPU's, so the page cannot be truncated or freed now.
  */
-static void mark_dirty(struct page *page, u8 access)
+static void mark_dirty(const struct dummy_device *device, struct page *page,
+		       u8 access)
 {
-	if (dummy_is_private() && (access & ONEWALK_DUMMY_MAPPED_DEVICE))
+	if (dummy_is_private(device) && (access & ONEWALK_DUMMY_MAPPED_DEVICE))
 		page = dummy_backed_page(page);
 	folio_mark_dirty(page_folio(page));
 }
@@ -85,7 +86,8 @@ static bool access_page(const struct access *access, unsigned long addr)
 		return false;
 	if (access->write) {
 		memcpy_to_page(page, 0, buffer, PAGE_SIZE);
-		mark_dirty(page, dummy_access(access->mirror, addr));
+		mark_dirty(access->mirror->device, page,
+			   dummy_access(access->mirror, addr));
 	} else {
 		memcpy_from_page(buffer, page, 0, PAGE_SIZE);
 	}

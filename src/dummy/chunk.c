@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Device-private memory: chunks of ZONE_DEVICE pages, and which of their pages
- * are free.
+ * Device memory: chunks of ZONE_DEVICE pages, and which of their pages are free.
  *
  * No CPU can reach a device-private page, and here is no device that could. So
  * each page in use is backed by an ordinary page, which holds its content. The
  * chunk has the table of these; a large device page is backed by as many single
  * pages as it has, and the kernel may split it without asking.
+ *
+ * A device-coherent page is memory that every CPU can reach: it holds its
+ * content itself, and there are only single ones.
  */
 #include <linux/bitmap.h>
 #include <linux/delay.h>
@@ -39,7 +41,7 @@
  * @fresh: how many of these the kernel does not know yet
  * @leaving: no page is taken from it any more
  * @map: one bit for each page in use
- * @backing: what backs each page in use
+ * @backing: what backs each page in use; NULL for coherent memory
  * @src: for the eviction
  * @dst: likewise
  */
@@ -87,6 +89,8 @@ static void free_backing(struct dummy_chunk *chunk, unsigned long index,
 {
 	unsigned long i;
 
+	if (!chunk->backing)
+		return;
 	for (i = index; i < index + nr && chunk->backing[i]; i++) {
 		set_page_private(chunk->backing[i], 0);
 		__free_page(chunk->backing[i]);
@@ -104,6 +108,8 @@ static bool alloc_backing(struct dummy_chunk *chunk, unsigned long index,
 	const gfp_t gfp = GFP_HIGHUSER | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
 	unsigned long i;
 
+	if (!chunk->backing)
+		return true;
 	for (i = index; i < index + nr; i++) {
 		struct page *page = onewalk_pgmap_page(&chunk->pgmap, i);
 
@@ -199,6 +205,8 @@ struct page *dummy_chunk_alloc(struct dummy_device *device, unsigned int order)
 	unsigned long index;
 	struct page *page;
 
+	if (order && !dummy_has_large(device))
+		return NULL;
 	chunk = take_any(device, &index, nr);
 	if (!chunk)
 		return NULL;
@@ -278,6 +286,7 @@ static struct dummy_chunk *alloc_chunk(struct dummy_device *device,
 				       unsigned long npages)
 {
 	struct dummy_chunk *chunk = kzalloc(sizeof(*chunk), GFP_KERNEL);
+	bool backed = dummy_is_private(device);
 
 	if (!chunk)
 		return NULL;
@@ -285,20 +294,42 @@ static struct dummy_chunk *alloc_chunk(struct dummy_device *device,
 	chunk->device = device;
 	chunk->npages = npages;
 	chunk->map = bitmap_zalloc(npages, GFP_KERNEL);
-	chunk->backing = kvcalloc(npages, sizeof(*chunk->backing), GFP_KERNEL);
+	if (backed)
+		chunk->backing = kvcalloc(npages, sizeof(*chunk->backing),
+					  GFP_KERNEL);
 	/* Now, since an eviction must not fail for the want of them. */
 	chunk->src = kvcalloc(EVICT_BATCH, sizeof(*chunk->src), GFP_KERNEL);
 	chunk->dst = kvcalloc(EVICT_BATCH, sizeof(*chunk->dst), GFP_KERNEL);
-	if (chunk->map && chunk->backing && chunk->src && chunk->dst)
+	if (chunk->map && (chunk->backing || !backed) && chunk->src &&
+	    chunk->dst)
 		return chunk;
 
 	free_chunk(chunk);
 	return NULL;
 }
 
+/* Each chunk has addresses of its own. */
+static int take_from_range(struct dummy_chunk *chunk, unsigned long bytes)
+{
+	struct resource *range = chunk->device->range;
+	resource_size_t start;
+
+	for (start = range->start; start + bytes - 1 <= range->end;
+	     start += bytes) {
+		chunk->resource = __request_region(range, start, bytes,
+						   chunk->device->name, 0);
+		if (chunk->resource)
+			return 0;
+	}
+	return -ENOMEM;
+}
+
 static int reserve_addresses(struct dummy_chunk *chunk, unsigned long bytes)
 {
 	struct resource *resource;
+
+	if (chunk->device->range)
+		return take_from_range(chunk, bytes);
 
 	/* Kernels without device-private memory may not export the next call. */
 	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE))
@@ -318,8 +349,10 @@ static int reserve_addresses(struct dummy_chunk *chunk, unsigned long bytes)
 
 static void release_addresses(struct dummy_chunk *chunk)
 {
-	release_mem_region(chunk->resource->start,
-			   resource_size(chunk->resource));
+	struct resource *range = chunk->device->range;
+
+	__release_region(range ? range : &iomem_resource,
+			 chunk->resource->start, resource_size(chunk->resource));
 }
 
 static int map_chunk(struct dummy_chunk *chunk, unsigned long bytes)
@@ -332,7 +365,8 @@ static int map_chunk(struct dummy_chunk *chunk, unsigned long bytes)
 		return err;
 
 	/* The region may be larger than what was asked for. */
-	chunk->pgmap.type = MEMORY_DEVICE_PRIVATE;
+	chunk->pgmap.type = dummy_is_private(chunk->device) ?
+		MEMORY_DEVICE_PRIVATE : MEMORY_DEVICE_COHERENT;
 	chunk->pgmap.range.start = chunk->resource->start;
 	chunk->pgmap.range.end = chunk->resource->start + bytes - 1;
 	chunk->pgmap.nr_range = 1;
@@ -476,8 +510,11 @@ static int empty_chunk(struct dummy_chunk *chunk, bool killable)
 		}
 		if (!fresh)
 			evict_once(chunk, killable);
-		if (pages_used(chunk, &fresh) == used)
-			usleep_range(500, 2000);
+		if (pages_used(chunk, &fresh) < used)
+			continue;
+		if (!dummy_is_private(chunk->device))
+			dummy_drain();
+		usleep_range(500, 2000);
 	}
 	return 0;
 }

@@ -16,6 +16,8 @@ static unsigned long kernel_select(unsigned long flags)
 {
 	if (flags & ONEWALK_MIGRATE_SELECT_DEVICE_PRIVATE)
 		return MIGRATE_VMA_SELECT_DEVICE_PRIVATE;
+	if (flags & ONEWALK_MIGRATE_SELECT_DEVICE_COHERENT)
+		return MIGRATE_VMA_SELECT_DEVICE_COHERENT;
 	return MIGRATE_VMA_SELECT_SYSTEM;
 }
 

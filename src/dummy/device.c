@@ -156,7 +156,7 @@ static int ioctl_info(struct dummy_mirror *mirror, union argument *arg)
 	struct onewalk_dummy_info *info = &arg->info;
 
 	*info = (struct onewalk_dummy_info){
-		.memory = dummy_memory,
+		.memory = device->memory,
 		.id = device->id,
 		.invalidations = atomic64_read(&mirror->invalidations),
 		.own_invalidations = atomic64_read(&mirror->own_invalidations),
@@ -333,10 +333,13 @@ static const struct file_operations device_fops = {
  * dummy_device_init() - make a device
  * @device: zeroed
  * @id: its number
+ * @memory: ONEWALK_DUMMY_MEMORY_*
  */
-void dummy_device_init(struct dummy_device *device, unsigned int id)
+void dummy_device_init(struct dummy_device *device, unsigned int id,
+		       unsigned int memory)
 {
 	device->id = id;
+	device->memory = memory;
 	mutex_init(&device->growth);
 	spin_lock_init(&device->lock);
 	INIT_LIST_HEAD(&device->chunks);
@@ -358,7 +361,7 @@ int dummy_device_add_memory(struct dummy_device *device)
 {
 	int ret;
 
-	if (!dummy_is_private())
+	if (!dummy_has_memory(device))
 		return 0;
 	mutex_lock(&device->growth);
 	ret = dummy_chunks_grow(device);
@@ -384,4 +387,5 @@ void dummy_device_remove(struct dummy_device *device)
 	if (!IS_ERR_OR_NULL(device->misc.this_device))
 		misc_deregister(&device->misc);
 	dummy_chunks_remove(device);
+	dummy_reserved_release(device);
 }

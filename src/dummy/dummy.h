@@ -58,7 +58,9 @@
  * struct dummy_device - one of the devices
  * @misc: its device node
  * @name: of the node
- * @id: 0 or 1
+ * @id: its number
+ * @memory: ONEWALK_DUMMY_MEMORY_*: what its memory is
+ * @range: for coherent memory: the physical addresses that its chunks lie in
  * @growth: held while chunks are added and removed
  * @lock: protects what follows, and which pages of the chunks are free
  * @chunks: device memory, &struct dummy_chunk
@@ -70,6 +72,8 @@ struct dummy_device {
 	struct miscdevice	misc;
 	char			name[16];
 	unsigned int		id;
+	unsigned int		memory;
+	struct resource		*range;
 	struct mutex		growth;		/* adding, removing chunks */
 	spinlock_t		lock;		/* the rest, see above */
 	struct list_head	chunks;
@@ -110,23 +114,40 @@ struct dummy_mirror {
 	unsigned long			pinned;
 };
 
-/* main.c */
-extern unsigned int dummy_memory;
-extern unsigned int dummy_size;
-
-static inline bool dummy_is_private(void)
+static inline bool dummy_is_private(const struct dummy_device *device)
 {
 	return IS_ENABLED(CONFIG_DEVICE_PRIVATE) &&
-	       dummy_memory == ONEWALK_DUMMY_MEMORY_PRIVATE;
+	       device->memory == ONEWALK_DUMMY_MEMORY_PRIVATE;
 }
 
+/* Has it memory of its own, with pages that can be told from all others? */
+static inline bool dummy_has_memory(const struct dummy_device *device)
+{
+	return device->memory != ONEWALK_DUMMY_MEMORY_SYSTEM;
+}
+
+/* Nothing is asked of the kernel whole that would only have to be split. */
+static inline bool dummy_has_large(const struct dummy_device *device)
+{
+	return device->memory != ONEWALK_DUMMY_MEMORY_COHERENT;
+}
+
+/* main.c */
+extern unsigned int dummy_size;
+
 /* device.c */
-void dummy_device_init(struct dummy_device *device, unsigned int id);
+void dummy_device_init(struct dummy_device *device, unsigned int id,
+		       unsigned int memory);
 int dummy_device_add_memory(struct dummy_device *device);
 int dummy_device_add(struct dummy_device *device);
 void dummy_device_remove(struct dummy_device *device);
 int dummy_check_range(u64 addr, u64 npages);
 int dummy_check_table(u64 addr, u64 npages);
+
+/* reserved.c */
+int dummy_reserved_claim(struct dummy_device *device, const char *name,
+			 u64 start, u64 bytes);
+void dummy_reserved_release(struct dummy_device *device);
 
 /* chunk.c */
 int dummy_chunks_grow(struct dummy_device *device);
@@ -147,6 +168,8 @@ struct page *dummy_system_alloc(struct vm_area_struct *vma,
 				unsigned long addr, unsigned int order);
 void dummy_page_free(struct page *page);
 struct page *dummy_backing(struct page *page);
+bool dummy_is_own(const struct dummy_device *device, const struct page *page);
+unsigned long dummy_select(const struct dummy_device *device);
 
 /* copy.c */
 void dummy_copy(struct dummy_mirror *mirror, struct onewalk_migrate *migrate,
@@ -159,6 +182,7 @@ unsigned long dummy_step(unsigned long mpfn);
 vm_fault_t dummy_migrate_to_ram(struct vm_fault *vmf);
 void dummy_evict(unsigned long *src, unsigned long *dst, unsigned long pfn,
 		 unsigned long npages);
+void dummy_drain(void);
 
 /* mirror.c */
 struct dummy_mirror *dummy_mirror_open(struct dummy_device *device);

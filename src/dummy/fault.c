@@ -64,7 +64,8 @@ static int map_pfns(struct dummy_mirror *mirror,
 		if (!pfn_access(*pfn))
 			continue;
 		page = onewalk_pfn_to_page(*pfn);
-		if (mapping->device_only && !is_device_private_page(page))
+		if (mapping->device_only &&
+		    !dummy_is_own(mirror->device, page))
 			continue;
 		ret = dummy_map(mirror, addr, page, pfn_access(*pfn));
 		if (ret)

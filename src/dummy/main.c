@@ -7,11 +7,18 @@
  */
 #include <linux/module.h>
 #include <linux/moduleparam.h>
+#include <linux/sizes.h>
 #include <linux/string.h>
 
 #include "dummy.h"
 
-#define NR_DEVICES	2
+#define NR_DEVICES	4
+
+/* Devices that have the memory that memory= says; then those with coherent. */
+#define NR_FIRST	2
+
+/* How many ranges spm_addr_dev*= give. */
+#define NR_RANGES	2
 
 /* The struct pages of a chunk take 1/64 of this. Whole sections of 2 MiB. */
 #define SIZE_STEP	2
@@ -19,22 +26,37 @@
 
 static char *memory;
 module_param(memory, charp, 0444);
-MODULE_PARM_DESC(memory, "what device memory is: private (device-private pages; needs a kernel with CONFIG_DEVICE_PRIVATE; the default there) or system (ordinary pages; works everywhere)");
+MODULE_PARM_DESC(memory, "what the memory of devices 0 and 1 is: private (device-private pages; needs a kernel with CONFIG_DEVICE_PRIVATE; the default there), coherent (device-coherent pages; needs spm_addr_dev0 and spm_addr_dev1) or system (ordinary pages; works everywhere)");
 
 static unsigned int size = 64;
 module_param(size, uint, 0444);
 MODULE_PARM_DESC(size, "MiB of device memory in a chunk, a multiple of 2 up to 16384; more chunks are added on demand (default 64)");
 
-/* ONEWALK_DUMMY_MEMORY_* */
-unsigned int dummy_memory;
+/* Their names are those of lib/test_hmm. */
+static unsigned long spm_addr_dev0;
+module_param(spm_addr_dev0, ulong, 0444);
+MODULE_PARM_DESC(spm_addr_dev0, "physical address of the coherent memory of device 0 with memory=coherent, else of device 2, which then exists too; the kernel must have been told to leave it alone: memmap=256M$ADDRESS");
+
+static unsigned long spm_addr_dev1;
+module_param(spm_addr_dev1, ulong, 0444);
+MODULE_PARM_DESC(spm_addr_dev1, "likewise, of device 1 or 3; only both together");
+
+static unsigned int spm_size = 256;
+module_param(spm_size, uint, 0444);
+MODULE_PARM_DESC(spm_size, "MiB at each of these addresses, a multiple of 2 from size up to 16384; a last piece smaller than size is not used (default 256)");
+
 /* MiB in a chunk */
 unsigned int dummy_size;
 
 static struct dummy_device devices[NR_DEVICES];
+static unsigned int nr_devices = NR_FIRST;
+
+/* ONEWALK_DUMMY_MEMORY_* of the first devices */
+static unsigned int first_memory;
 
 static void use_memory(unsigned int kind, char *name)
 {
-	dummy_memory = kind;
+	first_memory = kind;
 	/* What /sys/module/onewalk_dummy/parameters/memory shows. */
 	if (!memory)
 		memory = name;
@@ -43,7 +65,7 @@ static void use_memory(unsigned int kind, char *name)
 static int choose_private(void)
 {
 	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE)) {
-		pr_err("memory=private: this kernel is built without CONFIG_DEVICE_PRIVATE: load with memory=system, or boot a kernel that has it, such as Debian's 7.2\n");
+		pr_err("memory=private: this kernel is built without CONFIG_DEVICE_PRIVATE: load with memory=system or memory=coherent, or boot a kernel that has it, such as Debian's 7.2\n");
 		return -EOPNOTSUPP;
 	}
 	use_memory(ONEWALK_DUMMY_MEMORY_PRIVATE, "private");
@@ -59,6 +81,17 @@ static int choose_default(void)
 	return 0;
 }
 
+static int choose_coherent(void)
+{
+	if (!spm_addr_dev0 || !spm_addr_dev1) {
+		pr_err("memory=coherent: no memory is set aside for it: boot with memmap=%uM$0x100000000 memmap=%uM$0x140000000, say, and load with spm_addr_dev0=0x100000000 spm_addr_dev1=0x140000000\n",
+		       spm_size, spm_size);
+		return -EINVAL;
+	}
+	use_memory(ONEWALK_DUMMY_MEMORY_COHERENT, "coherent");
+	return 0;
+}
+
 static int choose_memory(void)
 {
 	if (!memory)
@@ -69,30 +102,85 @@ static int choose_memory(void)
 		use_memory(ONEWALK_DUMMY_MEMORY_SYSTEM, "system");
 		return 0;
 	}
-	if (sysfs_streq(memory, "coherent")) {
-		pr_err("memory=coherent is not there yet: load with memory=private or memory=system\n");
-		return -EOPNOTSUPP;
-	}
-	pr_err("memory=%s is unknown: it is private or system\n", memory);
+	if (sysfs_streq(memory, "coherent"))
+		return choose_coherent();
+	pr_err("memory=%s is unknown: it is private, coherent or system\n",
+	       memory);
+	return -EINVAL;
+}
+
+static int check_size(const char *name, unsigned int value, unsigned int least)
+{
+	if (value >= least && value % SIZE_STEP == 0 && value <= SIZE_MAX_MIB)
+		return 0;
+	pr_err("%s=%u is not a multiple of %u from %u to %u MiB\n", name,
+	       value, SIZE_STEP, least, SIZE_MAX_MIB);
 	return -EINVAL;
 }
 
 static int choose_size(void)
 {
-	if (!size || size % SIZE_STEP || size > SIZE_MAX_MIB) {
-		pr_err("size=%u is not a multiple of %u from %u to %u MiB\n",
-		       size, SIZE_STEP, SIZE_STEP, SIZE_MAX_MIB);
+	dummy_size = size;
+	return check_size("size", size, SIZE_STEP);
+}
+
+/* Which devices there are, and whether the coherent ones can have memory. */
+static int choose_devices(void)
+{
+	unsigned long between = spm_addr_dev0 < spm_addr_dev1 ?
+		spm_addr_dev1 - spm_addr_dev0 : spm_addr_dev0 - spm_addr_dev1;
+	int ret;
+
+	if (!spm_addr_dev0 && !spm_addr_dev1)
+		return 0;
+	if (!spm_addr_dev0 || !spm_addr_dev1) {
+		pr_err("spm_addr_dev0= and spm_addr_dev1= belong together: load with both, or with neither of them\n");
 		return -EINVAL;
 	}
-	dummy_size = size;
+	ret = check_size("spm_size", spm_size, size);
+	if (ret)
+		return ret;
+	if (between / SZ_1M < spm_size) {
+		pr_err("spm_addr_dev0=%#lx and spm_addr_dev1=%#lx overlap: load with addresses that are %u MiB apart, or with a smaller spm_size=\n",
+		       spm_addr_dev0, spm_addr_dev1, spm_size);
+		return -EINVAL;
+	}
+	if (first_memory != ONEWALK_DUMMY_MEMORY_COHERENT)
+		nr_devices = NR_DEVICES;
 	return 0;
+}
+
+static void init_devices(void)
+{
+	unsigned int id;
+
+	for (id = 0; id < nr_devices; id++)
+		dummy_device_init(&devices[id], id, id < NR_FIRST ?
+				  first_memory : ONEWALK_DUMMY_MEMORY_COHERENT);
+}
+
+/* The last devices are those with coherent memory, if any are. */
+static int claim_ranges(void)
+{
+	struct dummy_device *device = &devices[nr_devices - NR_RANGES];
+	u64 bytes = (u64)spm_size * SZ_1M;
+	int ret;
+
+	if (device->memory != ONEWALK_DUMMY_MEMORY_COHERENT)
+		return 0;
+	ret = dummy_reserved_claim(device, "spm_addr_dev0", spm_addr_dev0,
+				   bytes);
+	if (ret)
+		return ret;
+	return dummy_reserved_claim(device + 1, "spm_addr_dev1", spm_addr_dev1,
+				    bytes);
 }
 
 static void remove_devices(void)
 {
 	unsigned int id;
 
-	for (id = 0; id < NR_DEVICES; id++)
+	for (id = 0; id < nr_devices; id++)
 		dummy_device_remove(&devices[id]);
 }
 
@@ -104,15 +192,17 @@ static int __init dummy_init(void)
 	ret = choose_memory();
 	if (!ret)
 		ret = choose_size();
+	if (!ret)
+		ret = choose_devices();
 	if (ret)
 		return ret;
 
-	for (id = 0; id < NR_DEVICES; id++)
-		dummy_device_init(&devices[id], id);
+	init_devices();
 	/* What can well fail comes first: what can be opened is here to stay. */
-	for (id = 0; id < NR_DEVICES && !ret; id++)
+	ret = claim_ranges();
+	for (id = 0; id < nr_devices && !ret; id++)
 		ret = dummy_device_add_memory(&devices[id]);
-	for (id = 0; id < NR_DEVICES && !ret; id++)
+	for (id = 0; id < nr_devices && !ret; id++)
 		ret = dummy_device_add(&devices[id]);
 	if (ret)
 		remove_devices();

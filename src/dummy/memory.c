@@ -8,18 +8,53 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 
+#include <onewalk/pgmap.h>
+
 #include "dummy.h"
 
 /**
  * dummy_backing() - the page that holds the content of a page
- * @page: an ordinary page, or a device-private one of this driver
+ * @page: a page that a CPU can read, or a device-private one of this driver
  */
 struct page *dummy_backing(struct page *page)
 {
 	return is_device_private_page(page) ? dummy_chunk_backing(page) : page;
 }
 
-/* Device memory is backed by the system's, so there is no point in more. */
+/**
+ * dummy_is_own() - is this a page of the device's memory
+ * @device: the device; with memory=system no page is
+ * @page: any page that is mapped
+ */
+bool dummy_is_own(const struct dummy_device *device, const struct page *page)
+{
+	if (!is_device_private_page(page) && !is_device_coherent_page(page))
+		return false;
+	return page_pgmap(page)->owner == device;
+}
+
+/**
+ * dummy_select() - what a migration off the device selects
+ * @device: the device
+ *
+ * Return: ONEWALK_MIGRATE_SELECT_*.
+ */
+unsigned long dummy_select(const struct dummy_device *device)
+{
+	switch (device->memory) {
+	case ONEWALK_DUMMY_MEMORY_PRIVATE:
+		return ONEWALK_MIGRATE_SELECT_DEVICE_PRIVATE;
+	case ONEWALK_DUMMY_MEMORY_COHERENT:
+		return ONEWALK_MIGRATE_SELECT_DEVICE_COHERENT;
+	default:
+		return ONEWALK_MIGRATE_SELECT_SYSTEM;
+	}
+}
+
+/*
+ * Device-private memory is backed by the system's, so there is no point in more;
+ * the coherent one ends with the addresses that it was given.
+ */
 static bool may_grow(const struct dummy_device *device)
 {
 	return device->total < totalram_pages();
@@ -29,7 +64,7 @@ static bool may_grow(const struct dummy_device *device)
  * dummy_memory_reserve() - see to it that there is free device memory
  * @device: the device
  * @npages: how many pages will be needed
- * @large: a large page among them
+ * @large: a large page among them, if it has such
  *
  * It is not set aside: somebody else may take it first. To be called with
  * nothing held, since new struct pages take the memory hotplug lock.
@@ -39,7 +74,9 @@ int dummy_memory_reserve(struct dummy_device *device, unsigned long npages,
 {
 	int ret = 0;
 
-	if (!dummy_is_private() || dummy_chunks_have(device, npages, large))
+	large &= dummy_has_large(device);
+	if (!dummy_has_memory(device) ||
+	    dummy_chunks_have(device, npages, large))
 		return 0;
 	if (mutex_lock_killable(&device->growth))
 		return -EINTR;
@@ -73,7 +110,7 @@ struct page *dummy_memory_alloc(struct dummy_device *device, unsigned int order)
 {
 	struct page *page;
 
-	if (dummy_is_private())
+	if (dummy_has_memory(device))
 		return dummy_chunk_alloc(device, order);
 
 	page = ordinary_page(GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |

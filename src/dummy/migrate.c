@@ -206,11 +206,12 @@ static unsigned long select_flags(const struct job *job)
 {
 	unsigned long flags = ONEWALK_MIGRATE_SELECT_SYSTEM;
 
-	if (!job->to_device && dummy_is_private())
-		flags = ONEWALK_MIGRATE_SELECT_DEVICE_PRIVATE;
+	if (!job->to_device)
+		flags = dummy_select(job->mirror->device);
 	if (job->arg->flags & ONEWALK_DUMMY_MIGRATE_SKIP_NODE)
 		flags |= ONEWALK_MIGRATE_SKIP_NODE;
-	if (job->arg->flags & ONEWALK_DUMMY_MIGRATE_COMPOUND)
+	if ((job->arg->flags & ONEWALK_DUMMY_MIGRATE_COMPOUND) &&
+	    dummy_has_large(job->mirror->device))
 		flags |= ONEWALK_MIGRATE_SELECT_COMPOUND;
 	return flags;
 }

@@ -50,7 +50,7 @@ int dummy_map(struct dummy_mirror *mirror, unsigned long addr,
 
 	lockdep_assert_held(&mirror->lock);
 
-	if (is_device_private_page(page))
+	if (dummy_is_own(mirror->device, page))
 		access |= ONEWALK_DUMMY_MAPPED_DEVICE;
 
 	/* The notifier takes our lock in memory reclaim: none of it here. */
@@ -231,7 +231,7 @@ struct dummy_mirror *dummy_mirror_open(struct dummy_device *device)
  * @mirror: its mirror
  *
  * Pages that it brought to the device stay there: they are the process's, and
- * come back when a CPU touches them.
+ * come back when a CPU touches them and cannot reach them there.
  */
 void dummy_mirror_close(struct dummy_mirror *mirror)
 {

@@ -148,3 +148,22 @@ void dummy_evict(unsigned long *src, unsigned long *dst, unsigned long pfn,
 	migrate_device_pages(src, dst, npages);
 	migrate_device_finalize(src, dst, npages);
 }
+
+/**
+ * dummy_drain() - have all CPUs let go of the pages in their batches
+ *
+ * A coherent page that mlock()ed memory let go of waits in a batch of the CPU
+ * that unmapped it, with a reference, for that batch to be full. The kernel does
+ * not export the function that empties them all, but calls it when a page that
+ * is to migrate is on no LRU list: such as this one, which then stays.
+ */
+void dummy_drain(void)
+{
+	struct page *page = alloc_page(GFP_KERNEL | __GFP_NOWARN);
+	unsigned long src;
+
+	if (!page)
+		return;
+	migrate_device_range(&src, page_to_pfn(page), 1);
+	__free_page(page);
+}

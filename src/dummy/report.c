@@ -21,13 +21,17 @@
 
 static u8 page_prot(const struct dummy_mirror *mirror, struct page *page)
 {
+	bool own = dummy_is_own(mirror->device, page);
+
 	if (is_zero_pfn(page_to_pfn(page)))
 		return ONEWALK_DUMMY_PROT_ZERO;
-	if (!is_device_private_page(page))
-		return ONEWALK_DUMMY_PROT_NONE;
-	return page_pgmap(page)->owner == mirror->device ?
-		ONEWALK_DUMMY_PROT_PRIVATE_LOCAL :
-		ONEWALK_DUMMY_PROT_PRIVATE_REMOTE;
+	if (is_device_private_page(page))
+		return own ? ONEWALK_DUMMY_PROT_PRIVATE_LOCAL :
+			     ONEWALK_DUMMY_PROT_PRIVATE_REMOTE;
+	if (is_device_coherent_page(page))
+		return own ? ONEWALK_DUMMY_PROT_COHERENT_LOCAL :
+			     ONEWALK_DUMMY_PROT_COHERENT_REMOTE;
+	return ONEWALK_DUMMY_PROT_NONE;
 }
 
 static u8 size_prot(unsigned int order)

@@ -58,14 +58,15 @@ static unsigned long npages_of(const struct window *window)
 
 static unsigned long window_flags(const struct window *window)
 {
-	unsigned long flags;
+	const struct dummy_device *device = window->mirror->device;
+	unsigned long flags = ONEWALK_MIGRATE_SELECT_SYSTEM;
 
-	if (!dummy_is_private())
-		return ONEWALK_MIGRATE_SELECT_SYSTEM;
-	flags = ONEWALK_MIGRATE_SELECT_COMPOUND;
-	if (window->to_device)
-		return flags | ONEWALK_MIGRATE_SELECT_SYSTEM;
-	return flags | ONEWALK_MIGRATE_SELECT_DEVICE_PRIVATE;
+	if (!window->to_device)
+		flags = dummy_select(device);
+	/* A large page that is the device's own comes and goes whole. */
+	if (dummy_is_private(device))
+		flags |= ONEWALK_MIGRATE_SELECT_COMPOUND;
+	return flags;
 }
 
 static bool is_left(const struct window *window, unsigned long i)
@@ -185,7 +186,7 @@ static unsigned long load(struct window *window)
 	unsigned long npages = npages_of(window);
 	unsigned long n = 0;
 
-	if (dummy_is_private())
+	if (dummy_has_memory(window->mirror->device))
 		return dummy_load(window->mirror, window->start, npages,
 				  ONEWALK_DUMMY_MAPPED_READ |
 				  ONEWALK_DUMMY_MAPPED_DEVICE, window->data);
@@ -200,14 +201,14 @@ static unsigned long load(struct window *window)
  * Map from page @n on what is there without having been mapped when it moved:
  * because it did not move now, or because something else happened in the process
  * meanwhile. Ordinary pages do not tell whether they stand for device memory, so
- * without device-private ones it is the page at an address that moved.
+ * where there is no other it is the page at an address that moved.
  */
 static int map_present(struct window *window, unsigned long n)
 {
 	unsigned long start = window->start + (n << PAGE_SHIFT);
 	unsigned long end = n;
 
-	if (dummy_is_private())
+	if (dummy_has_memory(window->mirror->device))
 		return dummy_map_present(window->mirror, start, window->end,
 					 true);
 	while (end < npages_of(window) && window->there[end])
@@ -274,7 +275,8 @@ static int to_system(struct window *window, u64 *moved)
 		if (!ret) {
 			*moved += window->moved;
 			/* Without device memory all would be moved for ever. */
-			if (!window->left || !dummy_is_private())
+			if (!window->left ||
+			    !dummy_has_memory(window->mirror->device))
 				return 0;
 		}
 	} while (!give_up(window));

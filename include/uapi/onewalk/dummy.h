@@ -2,8 +2,9 @@
 /*
  * The ioctls of onewalk_dummy, the device that onewalk is tested with.
  *
- * The device nodes are /dev/hmm_dmirror0 and /dev/hmm_dmirror1. Opening one
- * mirrors the address space of the opening process, whoever uses the file then.
+ * The device nodes are /dev/hmm_dmirror0 and 1, and where coherent memory was given
+ * to a module whose memory= is another kind also 2 and 3, which have it. Opening
+ * one mirrors the address space of the opening process, whoever uses the file then.
  *
  * Errors that every ioctl can give: EINVAL for an address that is not page
  * aligned, no pages, a range that wraps, an unknown flag; ENOMEM for a range
@@ -115,7 +116,7 @@ enum onewalk_dummy_method {
 #define ONEWALK_DUMMY_MIGRATE_UNLOCKED	(1U << 3)
 #define ONEWALK_DUMMY_MIGRATE_SKIP_NODE	(1U << 4) /* not what is on node @nid */
 #define ONEWALK_DUMMY_MIGRATE_NO_COPY	(1U << 5) /* prepare, then give all back */
-#define ONEWALK_DUMMY_MIGRATE_COMPOUND	(1U << 6) /* large folios whole, if the kernel can */
+#define ONEWALK_DUMMY_MIGRATE_COMPOUND	(1U << 6) /* large folios whole, if kernel and memory can */
 
 /**
  * struct onewalk_dummy_migrate - fault in and migrate a range
@@ -211,7 +212,7 @@ struct onewalk_dummy_buffer {
 /**
  * struct onewalk_dummy_info - what the device is and has
  * @memory: out: 1 private, 2 coherent, 3 system
- * @id: out: 0 or 1
+ * @id: out: number of the device node
  * @pages_total: out: pages of device memory; 0 with memory=system
  * @pages_free: out: those of them that are in no use
  * @pages_allocated: out: how many were ever taken
