@@ -3,6 +3,7 @@
  * Bad input at every ioctl and at every exported call gets the documented
  * errno, and costs the device no page and the process no byte.
  */
+/* vm: not with memory=coherent: nothing here depends on it */
 #include "kselftest_harness.h"
 
 #include <limits.h>
@@ -63,7 +64,7 @@ FIXTURE_SETUP(input)
 	madvise(self->addr + 6 * PAGE, 2 * PAGE, MADV_DONTNEED);
 	self->kinds[6] = self->kinds[7] = KIND_HOLE;
 	self->used = used_pages(self->fd);
-	EXPECT_EQ(memory_is_private() ? 4 : 0, self->used);
+	EXPECT_EQ(has_device_memory() ? 4 : 0, self->used);
 
 	self->unmapped = addr + 3 * NPAGES * PAGE;
 	munmap(self->unmapped, NPAGES * PAGE);

@@ -61,11 +61,26 @@ bool kernel_migrates_large_folios(void)
 	return major > 6 || (major == 6 && minor >= 19);
 }
 
-bool memory_is_private(void)
+static bool memory_is(const char *kind)
 {
 	const char *memory = getenv("ONEWALK_MEMORY");
 
-	return !memory || strcmp(memory, "system") != 0;
+	return strcmp(memory ?: "private", kind) == 0;
+}
+
+bool memory_is_private(void)
+{
+	return memory_is("private");
+}
+
+bool memory_is_coherent(void)
+{
+	return memory_is("coherent");
+}
+
+bool has_device_memory(void)
+{
+	return !memory_is("system");
 }
 
 bool run_long(void)
@@ -332,6 +347,17 @@ long to_system(int fd, const void *addr, size_t npages)
 	return ret ?: (long)result.moved;
 }
 
+/* move_pages(2) drains all CPUs first; the page that it moves stays. */
+static void drain_all(void)
+{
+	static char page[PAGE] __attribute__((aligned(PAGE)));
+	void *pages = page;
+	int node = 0, status;
+
+	page[0] = 1;
+	syscall(SYS_move_pages, 0, 1, &pages, &node, &status, MPOL_MF_MOVE);
+}
+
 uint64_t free_pages(int fd, uint64_t expected)
 {
 	struct onewalk_dummy_info info = {};
@@ -340,6 +366,9 @@ uint64_t free_pages(int fd, uint64_t expected)
 	for (try = 0; try < TRIES; try++) {
 		if (dummy_info(fd, &info) || info.pages_free == expected)
 			break;
+		/* coherent pages may wait in a batch, see dummy_drain() */
+		if (memory_is_coherent())
+			drain_all();
 		usleep(TRY_USEC);
 	}
 	return info.pages_free;
@@ -532,6 +561,38 @@ uint64_t pagemap(const void *addr)
 	return read_entry(&table, (uintptr_t)addr / PAGE);
 }
 
+static uint64_t parameter(const char *name)
+{
+	char path[128], value[32];
+
+	snprintf(path, sizeof(path), "/sys/module/onewalk_dummy/parameters/%s",
+		 name);
+	if (read_file(path, value, sizeof(value))) {
+		note("cannot read %s", path);
+		abort();
+	}
+	return strtoull(value, NULL, 0);
+}
+
+/* Remembered, since the module may be gone when its pages are looked for. */
+static bool is_coherent(uint64_t pfn)
+{
+	static uint64_t start[2], npages;
+	size_t i;
+
+	if (!memory_is_coherent())
+		return false;
+	if (!npages) {
+		start[0] = parameter("spm_addr_dev0") / PAGE;
+		start[1] = parameter("spm_addr_dev1") / PAGE;
+		npages = parameter("spm_size") * 256;
+	}
+	for (i = 0; i < 2; i++)
+		if (pfn >= start[i] && pfn < start[i] + npages)
+			return true;
+	return false;
+}
+
 /* A swap entry's type: those that no swapfile has are not swap. */
 #define FIRST_SPECIAL_TYPE	16
 
@@ -540,7 +601,7 @@ enum where where(const void *addr)
 	uint64_t entry = pagemap(addr);
 
 	if (entry & PAGEMAP_PRESENT)
-		return PRESENT;
+		return is_coherent(pfn_of(addr)) ? SPECIAL : PRESENT;
 	if (!(entry & PAGEMAP_SWAP))
 		return HOLE;
 	return (entry & 0x1f) < FIRST_SPECIAL_TYPE ? SWAPPED : SPECIAL;
@@ -585,6 +646,8 @@ bool moved_to_device(const void *addr, uint64_t old_pfn)
 
 	if (memory_is_private())
 		return where(addr) == SPECIAL;
+	if (memory_is_coherent())
+		return is_coherent(pfn);
 	return pfn && pfn != old_pfn;
 }
 
@@ -597,15 +660,14 @@ size_t count_where(const void *addr, size_t npages, enum where which)
 	return count;
 }
 
-/* move_pages(2) drains all CPUs first; the page that it moves stays. */
-static void drain_all(void)
+size_t count_reachable(const void *addr, size_t npages)
 {
-	static char page[PAGE] __attribute__((aligned(PAGE)));
-	void *pages = page;
-	int node = 0, status;
+	size_t i, count = 0;
 
-	page[0] = 1;
-	syscall(SYS_move_pages, 0, 1, &pages, &node, &status, MPOL_MF_MOVE);
+	for (i = 0; i < npages; i++)
+		count += !!(pagemap((const char *)addr + i * PAGE) &
+			    PAGEMAP_PRESENT);
+	return count;
 }
 
 static const char *forgotten(const void *addr)

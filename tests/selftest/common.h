@@ -67,8 +67,11 @@
 
 /* Linux 6.19: large folios on devices, and split where PTEs map them */
 bool kernel_migrates_large_folios(void);
-/* ONEWALK_MEMORY=private|system, the same as the module's memory= */
+/* ONEWALK_MEMORY=private|coherent|system, the same as the module's memory= */
 bool memory_is_private(void);
+bool memory_is_coherent(void);
+/* Either of these: device memory can be told from all other. */
+bool has_device_memory(void);
 /* ONEWALK_LONG=1: stress longer than CI can afford */
 bool run_long(void);
 /* The engine in use is "portable": some statuses read UNKNOWN there. */
@@ -160,7 +163,11 @@ enum where {
 	HOLE,
 	PRESENT,
 	SWAPPED,
-	SPECIAL,	/* device memory, migration entry, poison, marker */
+	/*
+	 * Device memory, coherent one too; or one of the other entries that are
+	 * not of an ordinary page: migration entry, poison, marker.
+	 */
+	SPECIAL,
 };
 
 #define PAGEMAP_PRESENT		(1ULL << 63)
@@ -178,6 +185,7 @@ enum where {
 #define KPF_THP		22
 
 uint64_t pagemap(const void *addr);
+/* PRESENT means: in system memory */
 enum where where(const void *addr);
 const char *where_name(enum where where);
 /* 0 when not present */
@@ -187,6 +195,8 @@ bool page_flag(const void *addr, int flag);
 /* In device memory, or with memory=system on another page than @old_pfn. */
 bool moved_to_device(const void *addr, uint64_t old_pfn);
 size_t count_where(const void *addr, size_t npages, enum where which);
+/* Those that a CPU can reach, in system memory or coherent one. */
+size_t count_reachable(const void *addr, size_t npages);
 
 /*
  * Pages that somebody forgot: locked, or, after the batches of all CPUs are

@@ -8,7 +8,9 @@
 #include <fcntl.h>
 #include <linux/mempolicy.h>
 #include <linux/userfaultfd.h>
+#include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
@@ -85,16 +87,125 @@ TEST_F(memory_on_the_device, is_not_swapped_out)
 {
 	/* with memory=system it is, and is as right */
 	madvise(self->addr, SIZE, MADV_PAGEOUT);
-	if (memory_is_private())
+	if (has_device_memory())
 		EXPECT_EQ(NPAGES, count_where(self->addr, NPAGES, SPECIAL));
 	is_intact(_metadata, self, 1);
+}
+
+static long faults(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return usage.ru_minflt + usage.ru_majflt;
+}
+
+/* What private memory has to come back for is done where coherent memory is. */
+TEST_F(memory_on_the_device, is_read_and_written_by_the_cpu)
+{
+	const enum where after = memory_is_coherent() ? SPECIAL : PRESENT;
+	long before = faults();
+	int version;
+
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+	if (memory_is_private()) {
+		EXPECT_LE(NPAGES, faults() - before);
+	} else {
+		EXPECT_GT(NPAGES, faults() - before);
+	}
+	for (version = 1; version < 4; version++) {
+		EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, version));
+		EXPECT_EQ(NPAGES, count_reachable(self->addr, NPAGES));
+		EXPECT_EQ(NPAGES, count_where(self->addr, NPAGES, after));
+		fill(self->addr, NPAGES, version + 1);
+		EXPECT_EQ(-1, wrong_on_device(self->fd, self->addr, NPAGES,
+					      version + 1));
+	}
+	/* and comes back when it is asked to */
+	to_system(self->fd, self->addr, NPAGES);
+	EXPECT_EQ(NPAGES, count_where(self->addr, NPAGES, PRESENT));
+	EXPECT_TRUE(device_is_empty(self->fd));
+	is_intact(_metadata, self, 4);
+}
+
+/* What the device wrote is there for the CPU at once, without a fault. */
+TEST_F(memory_on_the_device, is_written_by_both)
+{
+	int version;
+
+	for (version = 2; version < 8; version += 2) {
+		fill_buffer(self->buf, self->addr, NPAGES, version);
+		ASSERT_OK(dummy_write(self->fd, self->addr, NPAGES, self->buf));
+		EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, version));
+		fill(self->addr, NPAGES, version + 1);
+		is_intact(_metadata, self, version + 1);
+	}
+}
+
+TEST_F(memory_on_the_device, comes_back_when_it_is_unplugged)
+{
+	EXPECT_OK(dummy_cmd(self->fd, ONEWALK_DUMMY_RELEASE, NULL, 0, NULL,
+			    NULL));
+	EXPECT_EQ(NPAGES, count_where(self->addr, NPAGES, PRESENT));
+	is_intact(_metadata, self, 1);
+	EXPECT_EQ(NPAGES, to_device(self->fd, self->addr, NPAGES));
+	is_intact(_metadata, self, 1);
+}
+
+static void run_on_cpu(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* Coherent pages may then wait in the batch of another CPU, mapped nowhere. */
+TEST_F(memory_on_the_device, is_unplugged_when_mlocked_memory_has_let_go_of_it)
+{
+	char *addr = map_pages(NPAGES);
+
+	run_on_cpu(1);
+	fill(addr, NPAGES, 1);
+	ASSERT_EQ(0, mlock(addr, SIZE));
+	ASSERT_EQ(NPAGES, to_device(self->fd, addr, NPAGES));
+	madvise(self->addr, SIZE, MADV_DONTNEED);
+	munmap(addr, SIZE);
+	run_on_cpu(0);
+	EXPECT_OK(dummy_cmd(self->fd, ONEWALK_DUMMY_RELEASE, NULL, 0, NULL,
+			    NULL));
+	EXPECT_TRUE(device_is_empty(self->fd));
+}
+
+/* Another device maps what a CPU can reach, and has to fetch all else. */
+TEST_F(memory_on_the_device, is_read_by_another_device)
+{
+	int other = dummy_open(1);
+
+	ASSERT_LE(0, other);
+	ASSERT_OK(dummy_read(other, self->addr, NPAGES, self->buf));
+	EXPECT_EQ(-1, wrong_buffer(self->buf, self->addr, NPAGES, 1));
+	if (memory_is_coherent())
+		EXPECT_EQ(NPAGES, count_where(self->addr, NPAGES, SPECIAL));
+	/* nor can it send away, or fetch to itself, what is not its own */
+	if (memory_is_coherent()) {
+		EXPECT_EQ(0, to_system(other, self->addr, NPAGES));
+		EXPECT_EQ(0, to_device(other, self->addr, NPAGES));
+	}
+	fill_buffer(self->buf, self->addr, NPAGES, 2);
+	ASSERT_OK(dummy_write(other, self->addr, NPAGES, self->buf));
+	is_intact(_metadata, self, 2);
+	close(other);
 }
 
 TEST_F(memory_on_the_device, is_locked_by_mlock)
 {
 	ASSERT_EQ(0, mlock(self->addr, SIZE));
 	is_intact(_metadata, self, 1);
-	EXPECT_EQ(NPAGES, to_device(self->fd, self->addr, NPAGES));
+	/* what a CPU can reach has stayed there */
+	EXPECT_EQ(memory_is_coherent() ? 0 : NPAGES,
+		  to_device(self->fd, self->addr, NPAGES));
 	munlock(self->addr, SIZE);
 	is_intact(_metadata, self, 1);
 }
@@ -199,7 +310,7 @@ TEST_F(memory_on_the_device, is_shown_in_proc_without_a_touch)
 	while (fgets(line, sizeof(line), smaps))
 		;
 	fclose(smaps);
-	if (memory_is_private())
+	if (has_device_memory())
 		EXPECT_EQ(NPAGES, count_where(self->addr, NPAGES, SPECIAL));
 	is_intact(_metadata, self, 1);
 }

@@ -326,7 +326,7 @@ static int leave_pages(const char *there, const char *unloaded)
 	fill(addr, NPAGES, 1);
 	if (fd < 0 || to_device(fd, addr, NPAGES) != NPAGES)
 		return 1;
-	if (memory_is_private() && count_where(addr, NPAGES, SPECIAL) != NPAGES)
+	if (has_device_memory() && count_where(addr, NPAGES, SPECIAL) != NPAGES)
 		return 1;
 	close(fd);
 	close(creat(there, 0600));
@@ -336,8 +336,33 @@ static int leave_pages(const char *there, const char *unloaded)
 	return wrong_page(addr, NPAGES, 1) >= 0;
 }
 
+/*
+ * For load.sh: how many of @npages find room on the device. Those that do not
+ * stay, and all bytes are right.
+ */
+static int fill_device(size_t npages)
+{
+	char *addr = map_pages(npages);
+	int fd = dummy_open(0);
+	long moved;
+
+	fill(addr, npages, 1);
+	moved = fd < 0 ? -1 : to_device(fd, addr, npages);
+	printf("%ld\n", moved);
+	if (moved != (long)count_where(addr, npages, SPECIAL))
+		return 1;
+	if (wrong_on_device(fd, addr, npages, 1) >= 0 ||
+	    wrong_page(addr, npages, 1) >= 0)
+		return 1;
+	if (to_system(fd, addr, npages) != moved)
+		return 1;
+	return wrong_page(addr, npages, 1) >= 0;
+}
+
 int main(int argc, char **argv)
 {
+	if (argc == 3 && !strcmp(argv[1], "--fill-device"))
+		return fill_device(strtoul(argv[2], NULL, 10));
 	if (argc == 3 && !strcmp(argv[1], "--after-exec"))
 		return after_exec(atoi(argv[2]));
 	if (argc == 4 && !strcmp(argv[1], "--leave-pages"))

@@ -1,10 +1,26 @@
 #!/bin/sh
 # Loading and unloading the modules, with what they are told to use.
+# vm: --coherent
 
 # can_private: has this kernel device-private memory? (Only then it has this function.)
 can_private() { grep -qE ' make_device_exclusive(_range)?$' /proc/kallsyms; }
 
-kinds() { if can_private; then echo private system; else echo system; fi; }
+# kinds: the default first
+kinds() { echo "$(! can_private || echo private) system coherent"; }
+
+# What this guest has reserved: the parameters that say so, and the addresses in them
+coherent=$(cat /vm/coherent)
+first_reserved=$(echo "$coherent" | sed 's/.*dev0=\([^ ]*\).*/\1/')
+last_reserved=${coherent##*=}
+
+# load_kind KIND PARAMETER...
+load_kind() {
+	kind=$1
+	shift
+	# shellcheck disable=SC2086
+	[ "$kind" != coherent ] || set -- $coherent "$@"
+	modprobe onewalk_dummy memory="$kind" "$@"
+}
 
 loaded() { [ -e "/sys/module/$1" ]; }
 
@@ -38,8 +54,8 @@ memory_free() {
 }
 
 gone() {
-	for left in /dev/hmm_dmirror0 /dev/hmm_dmirror1 /sys/module/onewalk /sys/module/onewalk_dummy; do
-		[ ! -e $left ] || fail "$left is left behind"
+	for left in /dev/hmm_dmirror* /sys/module/onewalk /sys/module/onewalk_dummy; do
+		[ ! -e "$left" ] || fail "$left is left behind"
 	done
 	! grep hmm_dmirror /proc/iomem || fail "physical addresses are left behind"
 }
@@ -50,7 +66,7 @@ test_modules_load_and_unload_again_and_again_without_a_leak() {
 	for kind in $(kinds); do
 		round=0
 		while [ $round -le $times ]; do
-			modprobe onewalk_dummy memory="$kind"
+			load_kind "$kind"
 			[ -c /dev/hmm_dmirror0 ]
 			[ -c /dev/hmm_dmirror1 ]
 			[ "$(cat /sys/module/onewalk_dummy/parameters/memory)" = "$kind" ]
@@ -70,7 +86,7 @@ test_default_memory_is_private_where_the_kernel_can() {
 	modprobe onewalk_dummy
 	kind=$(cat /sys/module/onewalk_dummy/parameters/memory)
 	unload
-	[ "$kind" = "$(kinds | cut -d' ' -f1)" ]
+	[ "$kind" = "$(kinds | xargs | cut -d' ' -f1)" ]
 }
 
 test_private_memory_is_refused_with_advice_where_the_kernel_cannot() {
@@ -86,9 +102,86 @@ test_unknown_memory_is_refused_and_the_choices_are_named() {
 	mark
 	refused onewalk_dummy modprobe onewalk_dummy memory=nonsense
 	log_says 'nonsense'
-	log_says 'private'
-	log_says 'system'
+	log_says 'private, coherent or system'
 	unload
+}
+
+# As the kernel's own test_hmm does it
+test_coherent_memory_beside_another_kind_is_on_devices_of_its_own() {
+	for kind in private system; do
+		[ $kind = system ] || can_private || continue
+		# shellcheck disable=SC2086
+		modprobe onewalk_dummy memory=$kind $coherent
+		for id in 0 1 2 3; do
+			[ -c /dev/hmm_dmirror$id ]
+		done
+		grep -i "$(printf %x $((last_reserved)))-.*hmm_dmirror3" /proc/iomem
+		unload
+		gone
+	done
+}
+
+test_coherent_memory_is_refused_where_none_is_reserved_and_the_log_says_how() {
+	mark
+	refused onewalk_dummy modprobe onewalk_dummy memory=coherent
+	log_says 'memory=coherent: .*boot with memmap=.*and load with spm_addr_dev0=.*spm_addr_dev1='
+	unload
+	gone
+}
+
+# refused_at LOG PARAMETER...: with these parameters, and a line of the log, like LOG, that says all
+refused_at() {
+	pattern=$1
+	shift
+	mark
+	refused onewalk_dummy modprobe onewalk_dummy memory=system "$@"
+	log_says "onewalk_dummy: $pattern"
+	# an older modprobe tries twice
+	[ "$(log | sed -n 's/.*onewalk_dummy: //p' | sort -u | wc -l)" = 1 ] || fail "more than one line: $(log)"
+	! grep hmm_dmirror /proc/iomem || fail "physical addresses are left behind"
+}
+
+test_coherent_memory_at_an_address_that_makes_no_sense_is_refused() {
+	first=$((first_reserved)) last=$((last_reserved))
+	refused_at 'spm_addr_dev0= and spm_addr_dev1= belong together' spm_addr_dev0=$first
+	refused_at 'spm_addr_dev0= and spm_addr_dev1= belong together' spm_addr_dev1=$first
+	refused_at '.*overlap: .*256 MiB apart' spm_addr_dev0=$first spm_addr_dev1=$first
+	refused_at '.*overlap: .*256 MiB apart' spm_addr_dev0=$last spm_addr_dev1=$((last - 0x200000))
+	refused_at 'spm_addr_dev1=.* not a multiple of 2 MiB' spm_addr_dev0=$first spm_addr_dev1=$((last + 4096))
+	refused_at 'spm_addr_dev0=.* not a multiple of 2 MiB' spm_addr_dev0=18446744073707454464 spm_addr_dev1=$first
+	# memory that the kernel has; memory of which it has the end
+	refused_at 'spm_addr_dev0=.* not all reserved .*memmap=256M' spm_addr_dev0=0x10000000 spm_addr_dev1=$first
+	refused_at 'spm_addr_dev1=.* not all reserved .*memmap=256M' spm_addr_dev0=$first spm_addr_dev1=$((last + 0x2000000))
+	refused_at 'spm_addr_dev0=.* not all reserved .*memmap=512M' spm_addr_dev0=$last spm_addr_dev1=$((last * 2)) spm_size=512
+	unload
+	gone
+}
+
+test_coherent_memory_where_the_machine_has_none_is_refused() {
+	# shellcheck disable=SC2046
+	set -- $(awk -F'[- ]' '/ : Reserved/ { print "0x" $1, "0x" $2 }' /proc/iomem | tail -n 1)
+	[ $(($1)) -gt $((0x1000000000)) ] || skip "nothing is reserved beyond the memory of this guest"
+	refused_at 'spm_addr_dev1=.* has no memory' spm_addr_dev0=$((last_reserved)) spm_addr_dev1="$1" spm_size=64
+	unload
+	gone
+}
+
+test_coherent_memory_of_a_size_that_makes_no_sense_is_refused_with_the_limits() {
+	for size in 0 1 63 32 32768; do
+		# shellcheck disable=SC2086
+		refused_at "spm_size=$size is not a multiple of 2 from 64 to 16384 MiB" $coherent spm_size=$size
+	done
+	unload
+}
+
+# Each chunk has memory of its own, and what finds no chunk stays where it is.
+test_coherent_memory_ends_where_its_range_does() {
+	load_kind coherent size=2 spm_size=8
+	moved=$(ONEWALK_MEMORY=coherent "$(dirname "$0")/dying" --fill-device 3000)
+	[ "$moved" = 2048 ] || fail "$moved pages moved to 2048"
+	[ "$(grep -c '^ *[0-9a-f]*-[0-9a-f]* : hmm_dmirror0$' /proc/iomem)" = 5 ]
+	unload
+	gone
 }
 
 test_size_that_makes_no_sense_is_refused_with_the_limits() {
@@ -189,7 +282,7 @@ test_dummy_stays_while_it_is_open() {
 # A process that has its memory on the device and has closed it: the pages come back
 test_unloading_brings_back_the_pages_of_a_process() {
 	for kind in $(kinds); do
-		modprobe onewalk_dummy memory="$kind"
+		load_kind "$kind"
 		rm -f /tmp/there /tmp/unloaded
 		ONEWALK_MEMORY=$kind "$(dirname "$0")/dying" --leave-pages /tmp/there /tmp/unloaded &
 		while [ ! -e /tmp/there ]; do

@@ -160,7 +160,7 @@ static void moves_all_of(struct __test_metadata *_metadata,
 	EXPECT_EQ(-1, wrong_scattered_on_device(self->fd, self->addr, NPAGES,
 						self->kinds));
 	EXPECT_EQ(-1, wrong_scattered(self->addr, NPAGES, self->kinds));
-	EXPECT_EQ(NPAGES, count_where(self->addr, NPAGES, PRESENT));
+	EXPECT_EQ(NPAGES, count_reachable(self->addr, NPAGES));
 	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
 }
 
@@ -189,7 +189,10 @@ TEST_F(method, moves_a_mix_of_states)
 	moves_all_of(_metadata, self, variant, ALL_KINDS);
 }
 
-/* The device writes, the CPU's touch brings it back, and the other way round. */
+/*
+ * The device writes, the CPU's touch brings it back, and the other way round.
+ * Coherent memory has no need to come back.
+ */
 TEST_F(method, survives_round_trips_by_cpu_touch)
 {
 	char *buf = malloc(NPAGES * PAGE);
@@ -198,7 +201,8 @@ TEST_F(method, survives_round_trips_by_cpu_touch)
 	fill(self->addr, NPAGES, 1);
 	for (version = 2; version < 6; version += 2) {
 		ASSERT_OK(move(self, variant));
-		EXPECT_EQ(NPAGES, self->result.moved);
+		EXPECT_EQ(memory_is_coherent() && version > 2 ? 0 : NPAGES,
+			  self->result.moved);
 		fill_buffer(buf, self->addr, NPAGES, version);
 		ASSERT_OK(dummy_write(self->fd, self->addr, NPAGES, buf));
 		ASSERT_EQ(-1, wrong_page(self->addr, NPAGES, version));
@@ -225,7 +229,7 @@ TEST_F(method, survives_round_trips_by_migration)
 				    ONEWALK_DUMMY_MIGRATE_TO_SYSTEM, NULL, NULL,
 				    &self->result);
 		ASSERT_EQ(0, ret);
-		if (memory_is_private())
+		if (has_device_memory())
 			EXPECT_EQ(NPAGES, self->result.moved);
 		EXPECT_EQ(NPAGES, count_where(self->addr, NPAGES, PRESENT));
 		EXPECT_TRUE(device_is_empty(self->fd));
@@ -293,11 +297,11 @@ TEST_F(method, loses_nothing_when_an_allocation_fails)
 		EXPECT_EQ(1, count_status(self, ONEWALK_STATUS_STOPPED));
 	}
 	present = count_where(self->addr, NPAGES, PRESENT);
-	EXPECT_EQ(memory_is_private() ? 1 : NPAGES, present);
+	EXPECT_EQ(has_device_memory() ? 1 : NPAGES, present);
 	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
 
 	ASSERT_OK(move(self, variant));
-	EXPECT_EQ(memory_is_private() ? 1 : NPAGES, self->result.moved);
+	EXPECT_EQ(has_device_memory() ? 1 : NPAGES, self->result.moved);
 	EXPECT_EQ(-1, wrong_on_device(self->fd, self->addr, NPAGES, 1));
 	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
 }
@@ -435,7 +439,7 @@ TEST_F(request, keeps_the_bits_that_are_the_drivers)
  */
 TEST_F(request, to_system_is_for_device_pages)
 {
-	const size_t there = memory_is_private() ? 4 : 8;
+	const size_t there = has_device_memory() ? 4 : 8;
 	uint64_t old_pfns[8];
 	size_t i;
 
@@ -493,12 +497,13 @@ TEST_F(request, is_accounted_for)
 	ASSERT_OK(dummy_info(self->fd, &before));
 	EXPECT_EQ(0, before.id);
 	EXPECT_EQ(memory_is_private() ? ONEWALK_DUMMY_MEMORY_PRIVATE :
-					ONEWALK_DUMMY_MEMORY_SYSTEM,
+		  memory_is_coherent() ? ONEWALK_DUMMY_MEMORY_COHERENT :
+					 ONEWALK_DUMMY_MEMORY_SYSTEM,
 		  before.memory);
 
 	ASSERT_EQ(8, to_device(self->fd, self->addr, 8));
 	ASSERT_OK(dummy_info(self->fd, &after));
-	EXPECT_EQ(after.pages_total - (memory_is_private() ? 8 : 0),
+	EXPECT_EQ(after.pages_total - (has_device_memory() ? 8 : 0),
 		  after.pages_free);
 	EXPECT_EQ(before.pages_allocated + 8, after.pages_allocated);
 	EXPECT_EQ(before.mapped + 8, after.mapped);
@@ -507,13 +512,15 @@ TEST_F(request, is_accounted_for)
 	for (i = 0; i < 8; i++)
 		EXPECT_EQ(ONEWALK_DUMMY_MAPPED_READ |
 			  ONEWALK_DUMMY_MAPPED_WRITE |
-			  (memory_is_private() ? ONEWALK_DUMMY_MAPPED_DEVICE :
+			  (has_device_memory() ? ONEWALK_DUMMY_MAPPED_DEVICE :
 						 0),
-			  mapped[i] & (memory_is_private() ? 0xff : 0x03));
+			  mapped[i] & (has_device_memory() ? 0xff : 0x03));
 
-	/* the CPU takes one page back: the device has to let go of it */
+	/* one page goes back: the device has to let go of it */
 	EXPECT_EQ(-1, wrong_page(self->addr + 3 * PAGE, 1, 1));
-	if (memory_is_private()) {
+	if (memory_is_coherent())
+		EXPECT_EQ(1, to_system(self->fd, self->addr + 3 * PAGE, 1));
+	if (has_device_memory()) {
 		ASSERT_OK(dummy_inspect(self->fd, self->addr, 8, mapped));
 		EXPECT_EQ(0, mapped[3]);
 		EXPECT_EQ(after.pages_total - 7,
@@ -539,7 +546,7 @@ TEST_F(request, for_more_than_one_chunk_moves_all)
 		*(void **)(addr + i * PAGE) = addr + i * PAGE;
 
 	ASSERT_EQ(npages, to_device(self->fd, addr, npages));
-	if (memory_is_private())
+	if (has_device_memory())
 		EXPECT_EQ(npages, count_where(addr, npages, SPECIAL));
 	ASSERT_EQ(npages, to_system(self->fd, addr, npages));
 	for (i = 0; i < npages; i++)

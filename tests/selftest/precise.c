@@ -4,6 +4,7 @@
  * by probes on the kernel's own functions, in the calling thread.
  */
 /* vm: --in-turn */
+/* vm: not with memory=coherent: where pages go to does not count here */
 #include "kselftest_harness.h"
 
 #include <sched.h>

@@ -121,6 +121,8 @@ FIXTURE_VARIANT(page) {
 	int refused;
 	/* with memory=system a page on the device is like any other: what then */
 	const struct want *ordinary;
+	/* with memory=coherent a CPU can reach it; NULL where that changes nothing */
+	const struct want *coherent;
 };
 
 FIXTURE_SETUP(page)
@@ -538,6 +540,20 @@ static const char *make_foreign(FIXTURE_DATA(page) *self)
 	       "the pages do not move to the other device";
 }
 
+static const char *make_own_shared(FIXTURE_DATA(page) *self)
+{
+	const char *why = make_own(self);
+
+	return why ?: make_forked(self);
+}
+
+static const char *make_foreign_shared(FIXTURE_DATA(page) *self)
+{
+	const char *why = make_foreign(self);
+
+	return why ?: make_forked(self);
+}
+
 static const char *kept_not_foreign(FIXTURE_DATA(page) *self)
 {
 	return device_is_empty(self->foreign) ? NULL :
@@ -564,6 +580,52 @@ static const struct want present[NR_OPS] = {
 	[FAULT_WRITE] = IS(V | W),
 	[MIGRATE] = MOVING(V | W, 0),
 	[FAULT_MIGRATE] = MOVING(V | W, 0),
+	[WRITE_MIGRATE] = MOVING(V | W, 0),
+};
+
+static const struct want shared[NR_OPS] = {
+	[REPORT] = IS(V),
+	[FAULT] = IS(V),
+	[FAULT_WRITE] = COMES(V | W, 0),
+	[MIGRATE] = MOVING(V, 0),
+	[FAULT_MIGRATE] = MOVING(V, 0),
+	[WRITE_MIGRATE] = MOVING(V | W, 0),
+};
+
+/* Coherent memory is faulted like the system's, and selected by its owner. */
+static const struct want coherent_read_only[NR_OPS] = {
+	[REPORT] = IS(V),
+	[FAULT] = IS(V),
+	[FAULT_WRITE] = FAILS(EPERM, FAULT_EPERM),
+	[MIGRATE] = STAYING(V, NOT_SELECTED),
+	[FAULT_MIGRATE] = STAYING(V, NOT_SELECTED),
+	[WRITE_MIGRATE] = FAILS(EPERM, FAULT_EPERM),
+};
+
+static const struct want coherent_shared[NR_OPS] = {
+	[REPORT] = IS(V),
+	[FAULT] = IS(V),
+	[FAULT_WRITE] = COMES(V | W, 0),
+	[MIGRATE] = STAYING(V, NOT_SELECTED),
+	[FAULT_MIGRATE] = STAYING(V, NOT_SELECTED),
+	[WRITE_MIGRATE] = MOVING(V | W, 0),
+};
+
+static const struct want coherent_foreign[NR_OPS] = {
+	[REPORT] = IS(V | W),
+	[FAULT] = IS(V | W),
+	[FAULT_WRITE] = IS(V | W),
+	[MIGRATE] = STAYING(V | W, FOREIGN_DEVICE),
+	[FAULT_MIGRATE] = STAYING(V | W, FOREIGN_DEVICE),
+	[WRITE_MIGRATE] = STAYING(V | W, FOREIGN_DEVICE),
+};
+
+static const struct want coherent_foreign_shared[NR_OPS] = {
+	[REPORT] = IS(V),
+	[FAULT] = IS(V),
+	[FAULT_WRITE] = COMES(V | W, 0),
+	[MIGRATE] = STAYING(V, FOREIGN_DEVICE),
+	[FAULT_MIGRATE] = STAYING(V, FOREIGN_DEVICE),
 	[WRITE_MIGRATE] = MOVING(V | W, 0),
 };
 
@@ -1020,6 +1082,20 @@ FIXTURE_VARIANT_ADD(page, of_this_device) {
 /* hmm_range_fault() reports a device page of one's own, whatever is asked */
 FIXTURE_VARIANT_ADD(page, of_this_device_in_read_only_vma) {
 	.make = make_own_read_only, .content = NAMED, .ordinary = read_only,
+	.coherent = coherent_read_only,
+	.want = {
+		[REPORT] = IS(V),
+		[FAULT] = IS(V),
+		[FAULT_WRITE] = IS(V),
+		[MIGRATE] = STAYING(V, NOT_SELECTED),
+		[FAULT_MIGRATE] = STAYING(V, NOT_SELECTED),
+		[WRITE_MIGRATE] = STAYING(V, NOT_SELECTED),
+	},
+};
+
+FIXTURE_VARIANT_ADD(page, of_this_device_shared_by_fork) {
+	.make = make_own_shared, .content = NAMED, .ordinary = shared,
+	.coherent = coherent_shared,
 	.want = {
 		[REPORT] = IS(V),
 		[FAULT] = IS(V),
@@ -1032,7 +1108,20 @@ FIXTURE_VARIANT_ADD(page, of_this_device_in_read_only_vma) {
 
 FIXTURE_VARIANT_ADD(page, of_another_device) {
 	.make = make_foreign, .kept = kept_not_foreign, .content = NAMED,
-	.ordinary = present,
+	.ordinary = present, .coherent = coherent_foreign,
+	.want = {
+		[REPORT] = IS(0),
+		[FAULT] = COMES(V, W),
+		[FAULT_WRITE] = COMES(V | W, 0),
+		[MIGRATE] = STAYING(0, FOREIGN_DEVICE),
+		[FAULT_MIGRATE] = MOVING(V, W),
+		[WRITE_MIGRATE] = MOVING(V | W, 0),
+	},
+};
+
+FIXTURE_VARIANT_ADD(page, of_another_device_shared_by_fork) {
+	.make = make_foreign_shared, .content = NAMED, .ordinary = shared,
+	.coherent = coherent_foreign_shared,
 	.want = {
 		[REPORT] = IS(0),
 		[FAULT] = COMES(V, W),
@@ -1067,8 +1156,10 @@ static struct want wanted(const FIXTURE_VARIANT(page) *variant, enum op op)
 {
 	const struct want *want = variant->want;
 
-	if (variant->ordinary && !memory_is_private())
+	if (variant->ordinary && !has_device_memory())
 		want = variant->ordinary;
+	if (variant->coherent && memory_is_coherent())
+		want = variant->coherent;
 	if (op < SETUP)
 		return want[op];
 	if (variant->refused)
