@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 
@@ -334,6 +335,7 @@ struct toucher {
 	pthread_t thread;
 	char *addr;
 	size_t npages;
+	atomic_bool go;
 	long wrong;
 };
 
@@ -341,6 +343,8 @@ static void *touch(void *arg)
 {
 	struct toucher *toucher = arg;
 
+	while (!atomic_load(&toucher->go))
+		usleep(1000);
 	toucher->wrong = wrong_page(toucher->addr, toucher->npages, 1);
 	return NULL;
 }
@@ -359,10 +363,13 @@ TEST_F(injected, memory_touched_between_two_steps_is_right)
 		if (!passes(variant, pauses[i]))
 			continue;
 		ASSERT_OK(inject(pauses[i], 0, 1));
+		/* before the call has the mmap lock, which a new stack needs */
+		atomic_store(&toucher.go, false);
+		pthread_create(&toucher.thread, NULL, touch, &toucher);
 		pthread_create(&call.thread, NULL, call_thread, &call);
 		ASSERT_TRUE(wait_until_paused())
 			TH_LOG("%s", pauses[i]);
-		pthread_create(&toucher.thread, NULL, touch, &toucher);
+		atomic_store(&toucher.go, true);
 		usleep(20000);
 		write_file(RESUME, "1");
 		pthread_join(call.thread, NULL);
