@@ -512,8 +512,7 @@ static int empty_chunk(struct dummy_chunk *chunk, bool killable)
 			evict_once(chunk, killable);
 		if (pages_used(chunk, &fresh) < used)
 			continue;
-		if (!dummy_is_private(chunk->device))
-			dummy_drain();
+		dummy_drain();
 		usleep_range(500, 2000);
 	}
 	return 0;

@@ -152,7 +152,7 @@ void dummy_evict(unsigned long *src, unsigned long *dst, unsigned long pfn,
 /**
  * dummy_drain() - have all CPUs let go of the pages in their batches
  *
- * A coherent page that mlock()ed memory let go of waits in a batch of the CPU
+ * A device page that mlock()ed memory let go of waits in a batch of the CPU
  * that unmapped it, with a reference, for that batch to be full. The kernel does
  * not export the function that empties them all, but calls it when a page that
  * is to migrate is on no LRU list: such as this one, which then stays.

@@ -161,7 +161,7 @@ static void run_on_cpu(int cpu)
 	sched_setaffinity(0, sizeof(set), &set);
 }
 
-/* Coherent pages may then wait in the batch of another CPU, mapped nowhere. */
+/* They may then wait in the batch of another CPU, mapped nowhere. */
 TEST_F(memory_on_the_device, is_unplugged_when_mlocked_memory_has_let_go_of_it)
 {
 	char *addr = map_pages(NPAGES);

@@ -376,6 +376,8 @@ TEST_F(injected, memory_touched_between_two_steps_is_right)
 		pthread_join(toucher.thread, NULL);
 		EXPECT_OK(call.ret);
 		EXPECT_EQ(-1, toucher.wrong);
+		/* and all come back for the next call */
+		EXPECT_EQ(-1, wrong_page(self->addr, variant->npages, 1));
 		EXPECT_EQ(0, forgotten_pages(self->addr, variant->npages));
 	}
 	check_whole(_metadata, self, variant);
