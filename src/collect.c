@@ -136,7 +136,7 @@ static enum onewalk_status collect_page(const struct onewalk_call *call,
 
 	/* Now that the folio is locked, what was a guess is certain. */
 	if (entry->kind != ONEWALK_DEVICE)
-		status = onewalk_page_status(call->migrate, page);
+		status = onewalk_page_status(call, page);
 	if (status == ONEWALK_STATUS_MIGRATING &&
 	    !replace_entry(table, addr, ptep, entry))
 		status = ONEWALK_STATUS_PINNED;

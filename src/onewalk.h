@@ -182,6 +182,7 @@ int onewalk_walk(struct onewalk_call *call, const struct onewalk_walk *walk,
 		 unsigned long addr, unsigned long end);
 int onewalk_scan(struct onewalk_call *call, unsigned long addr,
 		 unsigned long end);
+const void *onewalk_owner(const struct page *page);
 void onewalk_look_at_pte(pte_t pte, struct onewalk_entry *entry);
 struct folio *onewalk_get_folio(const struct onewalk_call *call, pmd_t *pmdp);
 

@@ -149,14 +149,6 @@ static bool maybe_pinned(struct folio *folio)
 	       GUP_PIN_COUNTING_BIAS;
 }
 
-/* NULL while a large device folio is being split. */
-static const void *pgmap_owner(const struct page *page)
-{
-	const struct dev_pagemap *pgmap = page_pgmap(page);
-
-	return pgmap ? pgmap->owner : NULL;
-}
-
 /*
  * onewalk_page_status() - may this present page migrate, as far as can be seen
  * @call: the call; vma is where the page is
@@ -173,7 +165,7 @@ enum onewalk_status onewalk_page_status(const struct onewalk_call *call,
 	struct folio *folio = page_folio(page);
 
 	if (is_device_coherent_page(page))
-		return device_page_status(migrate, pgmap_owner(page),
+		return device_page_status(migrate, onewalk_owner(page),
 					  ONEWALK_MIGRATE_SELECT_DEVICE_COHERENT);
 	if (is_zone_device_page(page))
 		return ONEWALK_STATUS_SPECIAL;
@@ -313,7 +305,7 @@ unsigned long onewalk_report(const struct onewalk_call *call,
 	unsigned long input = onewalk_input_of(pfn);
 
 	if (is_device_private_page(page) &&
-	    page_pgmap(page)->owner != call->range->dev_private_owner)
+	    onewalk_owner(page) != call->range->dev_private_owner)
 		return onewalk_output_over(input, 0);
 	return pfn & ~ONEWALK_PFN_MIGRATE;
 }

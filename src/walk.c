@@ -19,12 +19,15 @@
 #include "onewalk.h"
 
 /*
+ * onewalk_owner() - whose device memory this is
+ * @page: a page of a device's, without a reference
+ *
  * A large device folio that is being split has, for a moment, pages without a
  * pgmap: so one look, and NULL is an answer.
  */
-static const void *device_owner(unsigned long pfn)
+const void *onewalk_owner(const struct page *page)
 {
-	const struct dev_pagemap *pgmap = page_pgmap(pfn_to_page(pfn));
+	const struct dev_pagemap *pgmap = page_pgmap(page);
 
 	return pgmap ? pgmap->owner : NULL;
 }
@@ -39,7 +42,7 @@ static void look_at_leaf(softleaf_t leaf, struct onewalk_entry *entry)
 		entry->kind = ONEWALK_DEVICE;
 		entry->pfn = softleaf_to_pfn(leaf);
 		entry->write = softleaf_is_device_private_write(leaf);
-		entry->owner = device_owner(entry->pfn);
+		entry->owner = onewalk_owner(pfn_to_page(entry->pfn));
 	} else if (softleaf_is_device_exclusive(leaf)) {
 		entry->kind = ONEWALK_EXCLUSIVE;
 	} else if (softleaf_is_uffd_wp_marker(leaf)) {

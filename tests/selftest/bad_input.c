@@ -693,13 +693,12 @@ TEST_F(exported, good_call_gives_back_what_it_prepared)
 TEST_F(exported, unreadable_memory_is_prepared_only_on_its_way_back)
 {
 	static const unsigned long selections[] = {
-		0, SELECT_SYSTEM, SELECT_DEVICE_PRIVATE,
-		SELECT_SYSTEM | SELECT_DEVICE_PRIVATE,
+		0, SELECT_SYSTEM, SELECT_DEVICE, SELECT_SYSTEM | SELECT_DEVICE,
 	};
 	const size_t half = NPAGES / 2, quarter = NPAGES / 4;
 	size_t i, there = 0;
 
-	if (memory_is_private())
+	if (has_device_memory())
 		there = to_device(self->fd, self->addr, half);
 	madvise(self->addr + (half + quarter) * PAGE, quarter * PAGE,
 		MADV_DONTNEED);
@@ -709,7 +708,7 @@ TEST_F(exported, unreadable_memory_is_prepared_only_on_its_way_back)
 		self->call.migrate_flags = selections[i];
 		EXPECT_EQ(0, call(self));
 		EXPECT_EQ(is_setup(variant) &&
-			  (selections[i] & SELECT_DEVICE_PRIVATE) ? there : 0,
+			  (selections[i] & SELECT_DEVICE) ? there : 0,
 			  self->call.cpages);
 	}
 	mprotect(self->addr, NPAGES * PAGE, PROT_READ | PROT_WRITE);

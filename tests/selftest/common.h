@@ -47,6 +47,7 @@
 #define SELECT_SYSTEM		(1U << 0)
 #define SELECT_DEVICE_PRIVATE	(1U << 1)
 #define SELECT_DEVICE_COHERENT	(1U << 2)
+#define SELECT_DEVICE		(SELECT_DEVICE_PRIVATE | SELECT_DEVICE_COHERENT)
 #define MIGRATE_FAULT		(1U << 8)
 
 /* What older headers of the C library do not have. */
