@@ -672,8 +672,11 @@ static bool at_once(struct onewalk_call *call)
 /* Return: 0 or an error when that was all; else there has to be a look-ahead. */
 static int collect_at_once(struct onewalk_call *call)
 {
-	int ret = collect(call);
+	int ret;
 
+	/* What this process has just touched is in this CPU's batch. */
+	lru_add_drain();
+	ret = collect(call);
 	if (ret)
 		restore_input(call, call->addr);
 	if (ret > 0)

@@ -1287,19 +1287,22 @@ void uffd_stop(struct uffd *uffd)
 
 #define TRACING "/sys/kernel/tracing"
 
-const char *counter_open(struct counter *counter, const char *function)
+static const char *open_counter(struct counter *counter, const char *function,
+				bool watch)
 {
 	struct perf_event_attr attr = {
 		.type = PERF_TYPE_TRACEPOINT,
 		.size = sizeof(attr),
-		.disabled = 1,
+		.disabled = !watch,
+		.inherit = watch,
 	};
+	const char *plain = strchr(function, ':');
 	char path[160], text[160];
 	int ret;
 
 	counter->fd = -1;
-	snprintf(counter->name, sizeof(counter->name), "%.40s_%d", function,
-		 getpid());
+	snprintf(counter->name, sizeof(counter->name), "%.40s_%d",
+		 plain ? plain + 1 : function, getpid());
 	snprintf(text, sizeof(text), "p:onewalk_test/%s %s", counter->name,
 		 function);
 	ret = write_text(TRACING "/kprobe_events", O_APPEND, text);
@@ -1318,6 +1321,25 @@ const char *counter_open(struct counter *counter, const char *function)
 	       because("perf_event_open: %s", strerror(errno)) : NULL;
 }
 
+const char *counter_open(struct counter *counter, const char *function)
+{
+	return open_counter(counter, function, false);
+}
+
+const char *counter_watch(struct counter *counter, const char *function)
+{
+	return open_counter(counter, function, true);
+}
+
+uint64_t counter_read(const struct counter *counter)
+{
+	uint64_t count;
+
+	if (read(counter->fd, &count, sizeof(count)) != sizeof(count))
+		return ~0ULL;
+	return count;
+}
+
 void counter_start(struct counter *counter)
 {
 	ioctl(counter->fd, PERF_EVENT_IOC_RESET, 0);
@@ -1326,12 +1348,8 @@ void counter_start(struct counter *counter)
 
 uint64_t counter_stop(struct counter *counter)
 {
-	uint64_t count = ~0ULL;
-
 	ioctl(counter->fd, PERF_EVENT_IOC_DISABLE, 0);
-	if (read(counter->fd, &count, sizeof(count)) != sizeof(count))
-		return ~0ULL;
-	return count;
+	return counter_read(counter);
 }
 
 void counter_close(struct counter *counter)

@@ -263,15 +263,19 @@ const char *uffd_protect(struct uffd *uffd, void *addr, size_t npages);
 void uffd_serve(struct uffd *uffd, unsigned int version);
 void uffd_stop(struct uffd *uffd);
 
-/* --- counting calls of a kernel function by this thread --- */
+/* --- counting calls of a kernel function --- */
 
 struct counter {
 	int fd;
 	char name[64];
 };
+/* by this thread, between start and stop */
 const char *counter_open(struct counter *counter, const char *function);
 void counter_start(struct counter *counter);
 uint64_t counter_stop(struct counter *counter);
+/* from here on, by this process and those that it forks later */
+const char *counter_watch(struct counter *counter, const char *function);
+uint64_t counter_read(const struct counter *counter);
 void counter_close(struct counter *counter);
 
 /* --- in tests only: these use the harness --- */
@@ -282,11 +286,12 @@ void counter_close(struct counter *counter);
 	EXPECT_EQ(0, (call))
 
 /* Swap is on for the whole program; listing the tests needs none. */
-#define ONEWALK_MAIN \
+#define ONEWALK_MAIN	ONEWALK_MAIN_AFTER(swap_on)
+#define ONEWALK_MAIN_AFTER(prepare) \
 	int main(int argc, char **argv) \
 	{ \
 		const char *why = argc > 1 && !strcmp(argv[1], "-l") ? \
-				  NULL : swap_on(); \
+				  NULL : prepare(); \
 		if (why) \
 			note("%s", why); \
 		return test_harness_run(argc, argv); \

@@ -262,6 +262,71 @@ TEST_F(injected, invalidation_costs_another_call)
 	check_whole(_metadata, self, variant);
 }
 
+/* --- the kernel itself runs out of memory --- */
+
+/* The @n-th allocation by this thread from here on fails; 0: none any more. */
+static int fail_allocation(unsigned int n)
+{
+	return write_file("/proc/thread-self/fail-nth", "%u", n);
+}
+
+/* It has not come to that allocation. */
+static bool allocation_is_left(void)
+{
+	char text[16] = "0";
+
+	read_file("/proc/thread-self/fail-nth", text, sizeof(text));
+	return atoi(text);
+}
+
+static const char *fail_all_kinds(void)
+{
+	static const char * const files[][2] = {
+		{ "failslab/ignore-gfp-wait", "N" },
+		{ "failslab/verbose", "0" },
+		{ "fail_page_alloc/ignore-gfp-wait", "N" },
+		{ "fail_page_alloc/min-order", "0" },
+		{ "fail_page_alloc/verbose", "0" },
+	};
+	char path[64];
+	size_t i;
+
+	for (i = 0; i < sizeof(files) / sizeof(*files); i++) {
+		snprintf(path, sizeof(path), "/sys/kernel/debug/%s",
+			 files[i][0]);
+		if (set_file(path, files[i][1]))
+			return "this kernel cannot make allocations fail";
+	}
+	return NULL;
+}
+
+/* One after the other: in the call, in its faults, in the driver. */
+TEST_F(injected, any_allocation_may_fail)
+{
+	bool left = false;
+	unsigned int n;
+	int ret;
+
+	SET_UP(fail_all_kinds());
+	/* the first in any case, then with ever larger gaps */
+	for (n = 1; !left && n < 100000; n += 1 + n / 16) {
+		MUST(swap_out(self->addr + 5 * PAGE, 4));
+		ASSERT_EQ(0, fail_allocation(n));
+		ret = migrate(self, variant);
+		left = allocation_is_left();
+		fail_allocation(0);
+		EXPECT_TRUE(!ret || ret == -ENOMEM)
+			TH_LOG("allocation %u: %d", n, ret);
+		if (left)
+			EXPECT_EQ(variant->npages, self->result.moved);
+		EXPECT_EQ(0, forgotten_pages(self->addr, variant->npages));
+		EXPECT_EQ(-1, wrong_page(self->addr, variant->npages, 1));
+	}
+	EXPECT_TRUE(left);
+	EXPECT_LT(20, n);
+	check_whole(_metadata, self, variant);
+}
+
 /* --- interference between two steps --- */
 
 struct call {

@@ -671,7 +671,7 @@ TEST_F(interleave, process_killed_while_migrating_loses_no_page)
 /* --- two processes, opposite directions --- */
 
 /* Windows from one end to the other, there and back; returns pages moved. */
-static long sweep(int fd, char *addr, bool upwards, int rounds)
+static long sweep(int fd, char *addr, size_t npages, bool upwards, int rounds)
 {
 	const size_t window = 32;
 	long ret, moved = 0;
@@ -679,16 +679,16 @@ static long sweep(int fd, char *addr, bool upwards, int rounds)
 	int round;
 
 	for (round = 0; round < rounds; round++) {
-		for (i = 0; i < NPAGES; i += window) {
-			at = upwards ? i : NPAGES - window - i;
+		for (i = 0; i < npages; i += window) {
+			at = upwards ? i : npages - window - i;
 			ret = to_device(fd, addr + at * PAGE, window);
 			if (ret >= 0)
 				moved += ret;
 			else if (ret != -EBUSY)
 				return ret;
 		}
-		for (i = 0; i < NPAGES; i += window) {
-			at = upwards ? i : NPAGES - window - i;
+		for (i = 0; i < npages; i += window) {
+			at = upwards ? i : npages - window - i;
 			ret = to_system(fd, addr + at * PAGE, window);
 			if (ret < 0 && ret != -EBUSY)
 				return ret;
@@ -697,27 +697,54 @@ static long sweep(int fd, char *addr, bool upwards, int rounds)
 	return moved;
 }
 
-TEST_F(interleave, parent_and_child_migrate_shared_pages_towards_each_other)
+/* The child comes from above, the parent from below; both get on. */
+static void meet(struct __test_metadata *_metadata, int fd, char *addr,
+		 size_t npages, int rounds)
 {
-	const int rounds = run_long() ? 2000 : 40;
-	char *addr = self->stress.addr;
-	int status, fd;
-	pid_t child;
+	pid_t child = fork();
+	int status;
 	long moved;
 
-	child = fork();
 	ASSERT_LE(0, child);
 	if (!child) {
 		fd = dummy_open(0);
-		moved = fd < 0 ? -1 : sweep(fd, addr, false, rounds);
-		_exit(moved > 0 && wrong_page(addr, NPAGES, 0) < 0 ? 0 : 1);
+		moved = fd < 0 ? -1 : sweep(fd, addr, npages, false, rounds);
+		_exit(moved > 0 && wrong_page(addr, npages, 0) < 0 ? 0 : 1);
 	}
-	moved = sweep(self->stress.fds[0], addr, true, rounds);
+	moved = sweep(fd, addr, npages, true, rounds);
 	EXPECT_LT(0, moved);
 	ASSERT_EQ(child, waitpid(child, &status, 0));
 	EXPECT_EQ(0, status);
-	EXPECT_EQ(-1, wrong_page(addr, NPAGES, 0));
-	EXPECT_EQ(0, forgotten_pages(addr, NPAGES));
+	EXPECT_EQ(-1, wrong_page(addr, npages, 0));
+	EXPECT_EQ(0, forgotten_pages(addr, npages));
+}
+
+TEST_F(interleave, parent_and_child_migrate_shared_pages_towards_each_other)
+{
+	meet(_metadata, self->stress.fds[0], self->stress.addr, NPAGES,
+	     run_long() ? 2000 : 40);
+}
+
+/*
+ * Large folios that PTEs map, since one page of each is protected, and between
+ * them pages that have to be swapped in: each lies in both processes' way.
+ */
+TEST_F(interleave, parent_and_child_meet_in_large_folios_and_swap)
+{
+	const int times = run_long() ? 200 : 8;
+	const size_t npages = 3 * HUGE / PAGE, middle = HUGE / PAGE;
+	void *addr;
+	int i;
+
+	for (i = 0; i < times; i++) {
+		MUST(map_huge(&addr, 3));
+		fill(addr, npages, 0);
+		mprotect(addr + 7 * PAGE, PAGE, PROT_READ);
+		mprotect(addr + (2 * middle + 7) * PAGE, PAGE, PROT_READ);
+		MUST(swap_out(addr + middle * PAGE, middle));
+		meet(_metadata, self->stress.fds[0], addr, npages, 1);
+		unmap_all();
+	}
 }
 
 /* --- userfaultfd --- */

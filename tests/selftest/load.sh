@@ -242,6 +242,27 @@ test_engine_auto_is_unified_if_the_kernel_tells_its_prototypes() {
 	fi
 }
 
+# Every function of the table, as if this kernel did not have it: a debug build can be told so
+test_engine_without_one_of_its_functions_falls_back_or_names_it() {
+	modprobe onewalk
+	debug=$([ ! -e /sys/module/onewalk/parameters/ksym_hide ] || echo yes)
+	names=$(sed -n 's/.* __SCT__ksym_\([^[:space:]]*\)[[:space:]]*\[onewalk\]$/\1/p' /proc/kallsyms)
+	unload
+	[ "$debug" ] || skip "not a debug build"
+	[ "$(echo "$names" | wc -w)" -ge 12 ] || fail "the table is '$names'"
+	for name in $names swap_migration_ad_supported; do
+		mark
+		modprobe onewalk ksym_hide="$name"
+		engine=$(cat /sys/module/onewalk/parameters/engine)
+		unload
+		[ "$engine" = portable ] || fail "engine is $engine without $name"
+		log_says "engine portable: this kernel has no $name\$"
+		mark
+		refused onewalk modprobe onewalk engine=unified ksym_hide="$name"
+		log_says "engine=unified cannot be had: this kernel has no $name; "
+	done
+}
+
 test_unknown_engine_is_refused_and_the_choices_are_named() {
 	mark
 	refused onewalk modprobe onewalk engine=nonsense

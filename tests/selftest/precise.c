@@ -12,14 +12,16 @@
 #include "common.h"
 
 #define NPAGES	512
+#define TABLES	8
 
 FIXTURE(precise) {
 	int fd;
 	char *addr;
+	size_t npages;
 	struct counter counter;
 	struct peer peer;
 	uint8_t kinds[NPAGES];
-	uint8_t status[NPAGES];
+	uint8_t status[TABLES * NPAGES];
 	struct onewalk_dummy_migrate result;
 };
 
@@ -41,11 +43,12 @@ FIXTURE_SETUP(precise)
 	self->fd = dummy_open(0);
 	ASSERT_LE(0, self->fd);
 	/* one PTE table, the window of a GPU fault */
+	self->npages = NPAGES;
 	self->addr = map_aligned(NPAGES, HUGE);
 	ASSERT_NE(NULL, self->addr);
 	fill(self->addr, NPAGES, 1);
 	/* so that the answer has a place without a fault of its own */
-	memset(self->status, 0xff, NPAGES);
+	memset(self->status, 0xff, sizeof(self->status));
 }
 
 FIXTURE_TEARDOWN(precise)
@@ -61,7 +64,7 @@ static int migrate(FIXTURE_DATA(precise) *self,
 		   const FIXTURE_VARIANT(precise) *variant, char *addr,
 		   unsigned int flags)
 {
-	return dummy_migrate(self->fd, addr, NPAGES, variant->method, flags,
+	return dummy_migrate(self->fd, addr, self->npages, variant->method, flags,
 			     self->status, NULL, &self->result);
 }
 
@@ -98,7 +101,7 @@ static void expect_calls(struct __test_metadata *_metadata,
 	calls = counter_stop(&self->counter);
 	EXPECT_EQ(0, ret);
 	EXPECT_EQ(expected, calls);
-	EXPECT_EQ(NPAGES, self->result.moved);
+	EXPECT_EQ(self->npages, self->result.moved);
 }
 
 static void expect_faults(struct __test_metadata *_metadata,
@@ -206,6 +209,55 @@ TEST_F(precise, one_table_is_collected_by_one_walk)
 	expect_calls(_metadata, self, variant, "migrate_vma_setup",
 		     engine_is_portable() ? 1 : 0);
 	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
+/* The same with memory that is all there, again and again. */
+static void expect_each_time(struct __test_metadata *_metadata,
+			     FIXTURE_DATA(precise) *self,
+			     const FIXTURE_VARIANT(precise) *variant,
+			     const char *function, uint64_t expected)
+{
+	fill(self->addr, self->npages, 1);
+	expect_calls(_metadata, self, variant, function, expected);
+	counter_close(&self->counter);
+	EXPECT_EQ(-1, wrong_page(self->addr, self->npages, 1));
+}
+
+/*
+ * For the unified engine that is one visit of the page table, with no look
+ * ahead, under one hold of its lock, and one flush of the TLB.
+ */
+TEST_F(precise, one_table_takes_one_visit_one_hold_and_one_flush)
+{
+	if (engine_is_portable())
+		SKIP(return, "the portable engine walks twice");
+
+	expect_each_time(_metadata, self, variant, "onewalk:scan_pmd", 0);
+	expect_each_time(_metadata, self, variant, "onewalk:collect_pmd", 1);
+	expect_each_time(_metadata, self, variant,
+			 "onewalk:onewalk_k_pte_offset_map_lock", 1);
+	expect_each_time(_metadata, self, variant,
+			 "onewalk:onewalk_k_flush_tlb_mm_range", 1);
+	expect_each_time(_metadata, self, variant, "handle_mm_fault", 0);
+}
+
+/* For a larger range it looks ahead once, and holds each table's lock once. */
+TEST_F(precise, each_of_many_tables_takes_one_look_one_hold_and_one_flush)
+{
+	if (engine_is_portable())
+		SKIP(return, "the portable engine walks twice");
+
+	self->npages = TABLES * NPAGES;
+	self->addr = map_aligned(self->npages, HUGE);
+	ASSERT_NE(NULL, self->addr);
+	expect_each_time(_metadata, self, variant, "onewalk:scan_pmd", TABLES);
+	expect_each_time(_metadata, self, variant, "onewalk:collect_pmd",
+			 TABLES);
+	expect_each_time(_metadata, self, variant,
+			 "onewalk:onewalk_k_pte_offset_map_lock", TABLES);
+	expect_each_time(_metadata, self, variant,
+			 "onewalk:onewalk_k_flush_tlb_mm_range", TABLES);
+	expect_each_time(_metadata, self, variant, "handle_mm_fault", 0);
 }
 
 /*

@@ -6,6 +6,7 @@
  *
  * engines: both
  */
+/* vm: --in-turn */
 #include "kselftest_harness.h"
 
 #include <fcntl.h>
@@ -106,6 +107,7 @@ FIXTURE(page) {
 	struct place before[REGION];
 	uint64_t pfns[REGION];
 	uint8_t status[REGION];
+	uint64_t walks;		/* the kernel's, while it was asked */
 };
 
 FIXTURE_VARIANT(page) {
@@ -123,6 +125,8 @@ FIXTURE_VARIANT(page) {
 	const struct want *ordinary;
 	/* with memory=coherent a CPU can reach it; NULL where that changes nothing */
 	const struct want *coherent;
+	/* the kernel may walk, for us or for another driver */
+	bool exotic;
 };
 
 FIXTURE_SETUP(page)
@@ -885,6 +889,7 @@ FIXTURE_VARIANT_ADD(page, merged_by_ksm) {
 
 FIXTURE_VARIANT_ADD(page, hugetlb_hole) {
 	.make = make_hugetlb_hole, .content = ZEROS, .refused = -EINVAL,
+	.exotic = true,
 	.want = {
 		[REPORT] = IS(0),
 		[FAULT] = COMES(V, W),
@@ -897,6 +902,7 @@ FIXTURE_VARIANT_ADD(page, hugetlb_hole) {
 
 FIXTURE_VARIANT_ADD(page, hugetlb) {
 	.make = make_hugetlb, .content = NAMED, .refused = -EINVAL,
+	.exotic = true,
 	.want = {
 		[REPORT] = IS(V | W),
 		[FAULT] = IS(V | W),
@@ -1108,7 +1114,7 @@ FIXTURE_VARIANT_ADD(page, of_this_device_shared_by_fork) {
 
 FIXTURE_VARIANT_ADD(page, of_another_device) {
 	.make = make_foreign, .kept = kept_not_foreign, .content = NAMED,
-	.ordinary = present, .coherent = coherent_foreign,
+	.ordinary = present, .coherent = coherent_foreign, .exotic = true,
 	.want = {
 		[REPORT] = IS(0),
 		[FAULT] = COMES(V, W),
@@ -1121,7 +1127,7 @@ FIXTURE_VARIANT_ADD(page, of_another_device) {
 
 FIXTURE_VARIANT_ADD(page, of_another_device_shared_by_fork) {
 	.make = make_foreign_shared, .content = NAMED, .ordinary = shared,
-	.coherent = coherent_foreign_shared,
+	.coherent = coherent_foreign_shared, .exotic = true,
 	.want = {
 		[REPORT] = IS(0),
 		[FAULT] = COMES(V, W),
@@ -1168,14 +1174,37 @@ static struct want wanted(const FIXTURE_VARIANT(page) *variant, enum op op)
 	return want[op == SETUP ? MIGRATE : FAULT_MIGRATE];
 }
 
-static int ask(FIXTURE_DATA(page) *self, enum op op, void *addr, size_t npages)
+/* The ways into the kernel's own walks. */
+static const char * const walkers[] = {
+	"hmm_range_fault", "migrate_vma_setup", "walk_page_range",
+	"walk_page_range_vma",
+};
+
+static struct counter walks[ARRAY_SIZE(walkers)];
+
+static const char *prepare(void)
 {
-	unsigned int flags = 0;
+	const char *why = swap_on();
 	size_t i;
 
-	memset(self->status, 0xff, sizeof(self->status));
-	for (i = 0; i < npages; i++)
-		self->pfns[i] = requests[op];
+	for (i = 0; !why && i < ARRAY_SIZE(walkers); i++)
+		why = counter_watch(&walks[i], walkers[i]);
+	return why;
+}
+
+static uint64_t count_walks(void)
+{
+	uint64_t n = 0;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(walks); i++)
+		n += counter_read(&walks[i]);
+	return n;
+}
+
+static int call(FIXTURE_DATA(page) *self, enum op op, void *addr, size_t npages)
+{
+	unsigned int flags = 0;
 
 	if (!migrates(op))
 		return dummy_report(self->fd, addr, npages, self->pfns,
@@ -1188,6 +1217,21 @@ static int ask(FIXTURE_DATA(page) *self, enum op op, void *addr, size_t npages)
 		flags = ONEWALK_DUMMY_MIGRATE_FAULT;
 	return dummy_migrate(self->fd, addr, npages, ONEWALK_DUMMY_SETUP, flags,
 			     self->status, NULL, NULL);
+}
+
+static int ask(FIXTURE_DATA(page) *self, enum op op, void *addr, size_t npages)
+{
+	size_t i;
+	int ret;
+
+	memset(self->status, 0xff, sizeof(self->status));
+	for (i = 0; i < npages; i++)
+		self->pfns[i] = requests[op];
+
+	self->walks = count_walks();
+	ret = call(self, op, addr, npages);
+	self->walks = count_walks() - self->walks;
+	return ret;
 }
 
 static struct place place_of(const char *page)
@@ -1318,6 +1362,9 @@ static void run(struct __test_metadata *_metadata, FIXTURE_DATA(page) *self,
 		others[i] = place_of(self->region + i * PAGE);
 
 	EXPECT_EQ(want.error, ask(self, op, self->start, self->npages));
+	/* the one walk is ours */
+	if (!variant->exotic && !engine_is_portable())
+		EXPECT_EQ(0, self->walks);
 
 	for (i = 0; i < self->npages; i++) {
 		char *page = self->start + i * PAGE;
@@ -1377,6 +1424,20 @@ TEST_F(page, is_faulted_for_write_and_migrated) { run(_metadata, self, variant, 
 TEST_F(page, is_set_up) { run(_metadata, self, variant, SETUP); }
 TEST_F(page, is_set_up_with_fault) { run(_metadata, self, variant, SETUP_FAULT); }
 
+/* Without this, that there are none would prove nothing. */
+TEST(walks_of_the_kernel_are_counted)
+{
+	uint64_t pfn = 0, before = count_walks();
+	void *page = map_pages(1);
+	int fd = dummy_open(0);
+
+	ASSERT_LE(0, fd);
+	EXPECT_OK(dummy_report(fd, page, 1, &pfn, REQ_FAULT, true));
+	EXPECT_LE(before + 2, count_walks());
+	close(fd);
+	unmap_all();
+}
+
 /* hmm_range_fault() says the same, faults and errors included. */
 TEST_F(page, is_reported_as_the_kernel_does)
 {
@@ -1402,4 +1463,4 @@ TEST_F(page, is_reported_as_the_kernel_does)
 		variant->reveal(self);
 }
 
-ONEWALK_MAIN
+ONEWALK_MAIN_AFTER(prepare)
