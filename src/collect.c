@@ -342,20 +342,6 @@ static bool left_to_the_kernel(const struct onewalk_call *call)
 	return call->migrate->fault_page || onewalk_may_move_whole(call);
 }
 
-/* What the look-ahead found fit; without one, all of the range may be. */
-static bool nothing_to_collect(const struct onewalk_call *call)
-{
-	unsigned long i, npages = onewalk_index(call, call->range->end);
-
-	if (!call->looked)
-		return false;
-
-	for (i = 0; i < npages; i++)
-		if (call->range->hmm_pfns[i] & ONEWALK_PFN_COLLECT)
-			return false;
-	return true;
-}
-
 /*
  * After a failure there is something to restore only in a call with several
  * tables, and those have been looked at before: all entries are output, and say
@@ -366,8 +352,6 @@ static int unified_collect(struct onewalk_call *call)
 	struct onewalk_own own;
 	int ret;
 
-	if (nothing_to_collect(call))
-		return 0;
 	if (left_to_the_kernel(call))
 		return call->looked ? onewalk_portable.collect(call) :
 				      ONEWALK_NEED_LOOK;

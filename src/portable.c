@@ -305,14 +305,11 @@ static int portable_collect(struct onewalk_call *call)
 	unsigned long addr;
 	int ret;
 
-	addr = next_collect(call, call->range->start);
-	if (addr == end)
-		return 0;
-
 	ret = scratch_args(call, &args);
 	if (ret)
 		return ret;
 
+	addr = next_collect(call, call->range->start);
 	for (; !ret && addr < end; addr = next_collect(call, args.end)) {
 		args.start = addr;
 		args.end = end_collect(call, addr);

@@ -629,6 +629,20 @@ static int begin_migrate(struct onewalk_call *call)
 	return 0;
 }
 
+/* What the look-ahead found fit; without one, all of the range may be. */
+static bool nothing_to_collect(const struct onewalk_call *call)
+{
+	unsigned long i, npages = onewalk_index(call, call->range->end);
+
+	if (!call->looked)
+		return false;
+
+	for (i = 0; i < npages; i++)
+		if (call->range->hmm_pfns[i] & ONEWALK_PFN_COLLECT)
+			return false;
+	return true;
+}
+
 static int collect(struct onewalk_call *call)
 {
 	struct onewalk_migrate *migrate = call->migrate;
@@ -640,7 +654,7 @@ static int collect(struct onewalk_call *call)
 
 	onewalk_pause(ONEWALK_POINT_CHECKED);
 	memset(migrate->dst, 0, npages * sizeof(*migrate->dst));
-	ret = onewalk_engine->collect(call);
+	ret = nothing_to_collect(call) ? 0 : onewalk_engine->collect(call);
 	onewalk_assert(!ret || !call->held);
 	onewalk_assert(!call->bracket);
 	if (!ret)

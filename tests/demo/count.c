@@ -14,6 +14,7 @@
 
 static const char * const traced[NR_COUNTERS] = {
 	[SCANS]		= "onewalk_scan",
+	[OUR_WALKS]	= "unified_collect",
 	[WALKS]		= "walk_page_range",
 	[VMA_WALKS]	= "walk_page_range_vma",
 	[FAULTS]	= "handle_mm_fault",

@@ -323,9 +323,12 @@ static void print_fates(const struct run *run)
 
 static void print_counts(const char *method, const struct run *run)
 {
+	unsigned int walks = run->count[OUR_WALKS] + run->count[WALKS] +
+			     run->count[VMA_WALKS];
+
 	printf("  %-26s %8u %8u %8u %8u %8u\n", method, run->count[SCANS],
-	       run->count[WALKS] + run->count[VMA_WALKS], run->count[FAULTS],
-	       (unsigned int)run->call.moved, count_mapped(&run->after));
+	       walks, run->count[FAULTS], (unsigned int)run->call.moved,
+	       count_mapped(&run->after));
 }
 
 static void print_table_head(void)
@@ -339,8 +342,9 @@ static void print_table_foot(void)
 {
 	printf("  fault: hmm_range_fault(), migrate: migrate_vma_setup(). Calls in this task:\n"
 	       "  scans, onewalk's look-ahead without locks, resumed after each fault:\n"
-	       "  onewalk_scan(); walks: walk_page_range() and walk_page_range_vma(); faults:\n"
-	       "  handle_mm_fault(). mapped: by the device's page table right afterwards.\n");
+	       "  onewalk_scan(); walks: unified_collect(), walk_page_range() and\n"
+	       "  walk_page_range_vma(); faults: handle_mm_fault(). mapped: by the device's\n"
+	       "  page table right afterwards.\n");
 }
 
 /* Moves the range with one method, and reads it from both sides. */

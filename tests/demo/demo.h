@@ -50,7 +50,7 @@ struct state {
 extern const struct state states[NR_STATES];
 
 /* What is counted; count.c names the function behind each. */
-enum counter { SCANS, WALKS, VMA_WALKS, FAULTS, NR_COUNTERS };
+enum counter { SCANS, OUR_WALKS, WALKS, VMA_WALKS, FAULTS, NR_COUNTERS };
 
 struct map {
 	__u64	entry[NPAGES];	/* /proc/self/pagemap */
