@@ -30,9 +30,7 @@ in_kernel_source() {
 	rm -r "$work"
 }
 
-test_w1_build_is_clean_on_every_kernel() { checked_build W=1; }
-
-test_sparse_is_clean_on_every_kernel() { checked_build C=2; }
+test_w1_and_sparse_are_clean_on_every_kernel() { checked_build W=1 C=2; }
 
 test_checkpatch_strict_is_clean_but_for_listed_exceptions() {
 	local files line type file excepted bad=0
