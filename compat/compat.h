@@ -97,7 +97,7 @@ pte_t *pte_offset_map_lock(struct mm_struct *mm, pmd_t *pmdp,
 #endif
 
 #ifndef ONEWALK_HAVE_PMDP_GET_LOCKLESS
-#define pmdp_get_lockless(pmdp)	pmd_read_atomic(pmdp)
+#define pmdp_get_lockless(pmdp)	READ_ONCE(*(pmdp))
 #endif
 
 #ifdef ONEWALK_HAVE_SELECT_COMPOUND

@@ -247,6 +247,7 @@ static int collect_hole(struct onewalk_call *call, unsigned long addr,
 
 	for (; addr < end; addr += PAGE_SIZE) {
 		i = onewalk_index(call, addr);
+		onewalk_resched(i);
 		if (!(pfns[i] & ONEWALK_PFN_COLLECT))
 			continue;
 		ret = look_again(call, addr, &hole);

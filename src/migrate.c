@@ -159,10 +159,24 @@ void onewalk_migrate_pages(struct onewalk_migrate *migrate)
 	onewalk_own_begin_kernel(&own, migrate, &args);
 	migrate_vma_pages(&args);
 	onewalk_own_end(&own);
+	migrate->moved = true;
 	if (migrate->status)
 		settle_status(migrate);
 }
 EXPORT_SYMBOL_GPL(onewalk_migrate_pages);
+
+/*
+ * The driver gave up before onewalk_migrate_pages(), and no destination has taken
+ * anything over. The kernel would map them all the same, and free the pages.
+ */
+static void give_up(const struct onewalk_migrate *migrate)
+{
+	unsigned long i;
+
+	for (i = 0; i < migrate->npages; i++)
+		migrate->src[i] &= ~MIGRATE_PFN_MIGRATE;
+	onewalk_stop_status(migrate->status, migrate->npages);
+}
 
 /**
  * onewalk_migrate_finalize() - map what is there now and let go of it
@@ -171,7 +185,9 @@ EXPORT_SYMBOL_GPL(onewalk_migrate_pages);
  * Every page that moved is mapped at its destination, every other one where it
  * was, and all folio locks and references are dropped, those of the
  * destinations too. The copying must be over, and visible to the CPU. Mirrors
- * migrate_vma_finalize(). Does nothing when npages is 0, and sets it to 0.
+ * migrate_vma_finalize(), but that one must not be given destinations when
+ * migrate_vma_pages() was not called. Does nothing when npages is 0, and sets it
+ * to 0.
  *
  * Context: Process context; may sleep. The mmap lock is held, and may be
  * released afterwards.
@@ -180,6 +196,8 @@ void onewalk_migrate_finalize(struct onewalk_migrate *migrate)
 {
 	struct migrate_vma args = onewalk_kernel_args(migrate);
 
+	if (!migrate->moved)
+		give_up(migrate);
 	if (migrate->npages)
 		migrate_vma_finalize(&args);
 	migrate->npages = 0;

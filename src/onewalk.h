@@ -155,6 +155,7 @@ int onewalk_look(struct onewalk_call *call, unsigned long addr,
 		 const struct onewalk_entry *entry);
 void onewalk_set_status(const struct onewalk_call *call, unsigned long i,
 			enum onewalk_status status);
+void onewalk_stop_status(u8 *status, unsigned long npages);
 enum onewalk_status onewalk_page_status(const struct onewalk_call *call,
 					struct page *page);
 enum onewalk_status onewalk_hole_status(const struct onewalk_call *call);

@@ -64,8 +64,10 @@ static void restore_input(struct onewalk_call *call, unsigned long addr)
 	unsigned long *pfns = call->range->hmm_pfns;
 	unsigned long i;
 
-	for (i = 0; i < onewalk_index(call, addr); i++)
+	for (i = 0; i < onewalk_index(call, addr); i++) {
+		onewalk_resched(i);
 		pfns[i] = onewalk_input_of(pfns[i]);
+	}
 }
 
 static void keep_output(struct onewalk_call *call)
@@ -73,8 +75,10 @@ static void keep_output(struct onewalk_call *call)
 	unsigned long *pfns = call->range->hmm_pfns;
 	unsigned long i;
 
-	for (i = 0; i < onewalk_index(call, call->range->end); i++)
+	for (i = 0; i < onewalk_index(call, call->range->end); i++) {
+		onewalk_resched(i);
 		pfns[i] &= ~ONEWALK_PFN_PRIVATE;
+	}
 }
 
 /*
@@ -99,8 +103,12 @@ static void clear_status(const struct onewalk_call *call)
 		memset(call->status, ONEWALK_STATUS_STOPPED, npages);
 }
 
-/* After an error nothing is migrating any more. */
-static void stop_status(u8 *status, unsigned long npages)
+/*
+ * onewalk_stop_status() - nothing is migrating any more
+ * @status: NULL, or the caller's array
+ * @npages: its length
+ */
+void onewalk_stop_status(u8 *status, unsigned long npages)
 {
 	unsigned long i;
 
@@ -226,7 +234,8 @@ static bool special_vma(struct vm_area_struct *vma)
 static enum onewalk_status entry_status(const struct onewalk_call *call,
 					const struct onewalk_entry *entry)
 {
-	if (special_vma(call->vma))
+	/* A device's page has no room for tags. */
+	if (special_vma(call->vma) || (call->vma->vm_flags & VM_MTE))
 		return ONEWALK_STATUS_SPECIAL;
 
 	switch (entry->kind) {
@@ -615,6 +624,7 @@ static int begin_migrate(struct onewalk_call *call)
 	migrate->vma = NULL;
 	migrate->npages = 0;
 	migrate->cpages = 0;
+	migrate->moved = false;
 	migrate->start = range->start;
 	migrate->end = range->end;
 	if (range->notifier)
@@ -637,9 +647,11 @@ static bool nothing_to_collect(const struct onewalk_call *call)
 	if (!call->looked)
 		return false;
 
-	for (i = 0; i < npages; i++)
+	for (i = 0; i < npages; i++) {
+		onewalk_resched(i);
 		if (call->range->hmm_pfns[i] & ONEWALK_PFN_COLLECT)
 			return false;
+	}
 	return true;
 }
 
@@ -665,7 +677,9 @@ static int collect(struct onewalk_call *call)
 
 /*
  * May the range be collected without a look-ahead? It is the usual window of a
- * GPU's fault, and most often there is nothing missing in it.
+ * GPU's fault, and most often there is nothing missing in it. But where nothing
+ * migrates, only a look-ahead spares other devices an invalidation, and who
+ * faults for it would invalidate ours in turn.
  */
 static bool at_once(struct onewalk_call *call)
 {
@@ -680,7 +694,8 @@ static bool at_once(struct onewalk_call *call)
 		return false;
 
 	call->vma = call->migrate->vma;
-	return accessible(call) && !special_vma(call->vma);
+	return accessible(call) && !special_vma(call->vma) &&
+	       vma_is_anonymous(call->vma);
 }
 
 /* Return: 0 or an error when that was all; else there has to be a look-ahead. */
@@ -758,7 +773,7 @@ static int range_fault(struct onewalk_call *call)
 		return 0;
 	}
 
-	stop_status(call->status, npages);
+	onewalk_stop_status(call->status, npages);
 	return ret == -EAGAIN ? -EBUSY : ret;
 }
 

@@ -28,23 +28,18 @@ static void restore(struct onewalk_call *call, struct folio *folio)
 }
 
 /*
- * A page that was swapped in to be read is in the swap cache still, and there is
- * no migrating it to a device from there, on 6.1 not even after it was copied.
+ * Not mapped any more, and nobody has it but the @ours references. A page that
+ * was swapped in to be read is in the swap cache still, from where it does not
+ * migrate to a device, and which has a reference, too. It cannot leave while
+ * another process has it swapped out.
  */
-static int leave_swap_cache(struct folio *folio)
-{
-	if (!folio_test_swapcache(folio))
-		return 0;
-	folio_free_swap(folio);
-	return folio_test_swapcache(folio);
-}
-
-/* Not mapped any more, and nobody has it but the @ours references. */
 static bool is_ours(struct folio *folio, int ours)
 {
 	if (onewalk_fails(ONEWALK_POINT_PIN) || folio_mapped(folio))
 		return false;
-	return folio_ref_count(folio) == ours + leave_swap_cache(folio);
+	if (folio_test_swapcache(folio) && !folio_free_swap(folio))
+		return false;
+	return folio_ref_count(folio) == ours;
 }
 
 /*

@@ -75,7 +75,9 @@ void onewalk_look_at_pte(pte_t pte, struct onewalk_entry *entry)
 	entry->write = pte_write(pte);
 	entry->uffd = pte_uffd(pte);
 	if (is_zero_pfn(entry->pfn))
-		entry->kind = ONEWALK_ZERO;
+		/* userfaultfd may wait for a read of it (7.3) */
+		entry->kind = pte_protnone(pte) ? ONEWALK_PROTNONE :
+						  ONEWALK_ZERO;
 	else if ((pte_special(pte) && !pte_devmap(pte)) ||
 		 !pfn_valid(entry->pfn))
 		entry->kind = ONEWALK_SPECIAL;
@@ -122,7 +124,7 @@ static void look_at_pmd(struct vm_area_struct *vma, pmd_t pmd,
 	entry->uffd = pmd_uffd(pmd);
 	if (!pfn_valid(entry->pfn))
 		entry->kind = ONEWALK_SPECIAL;
-	else if (huge_zero(vma, entry->pfn))
+	else if (!pmd_protnone(pmd) && huge_zero(vma, entry->pfn))
 		entry->kind = ONEWALK_ZERO;
 	else if (pmd_protnone(pmd))
 		entry->kind = ONEWALK_PROTNONE;

@@ -250,7 +250,8 @@ enum onewalk_migrate_flags {
  *	&onewalk_range.hmm_pfns.
  * @dst: array of one unsigned long for each page, zeroed by setup. The caller
  *	stores here the migrate pfns of its destination pages, which it has
- *	locked and holds one reference to; onewalk takes both over.
+ *	locked and holds one reference to; onewalk_migrate_finalize() takes both
+ *	over, whatever became of the page.
  * @cpages: out: number of pages that are migrating.
  * @npages: out: number of pages in the range; 0 when nothing is prepared.
  * @start: first address, in bytes, page aligned. In for
@@ -269,6 +270,7 @@ enum onewalk_migrate_flags {
  * @status: NULL, or an array of one byte for each page, filled with &enum
  *	onewalk_status; brought up to date by onewalk_migrate_pages(). Out of
  *	onewalk_range_fault() it is &onewalk_range.status, if that is set.
+ * @moved: private: onewalk_migrate_pages() was called.
  */
 struct onewalk_migrate {
 	struct vm_area_struct		*vma;
@@ -284,6 +286,7 @@ struct onewalk_migrate {
 	struct page			*fault_page;
 	struct mmu_interval_notifier	*notifier;
 	u8				*status;
+	bool				moved;
 };
 
 /**

@@ -28,7 +28,8 @@
  * @ONEWALK_STATUS_PINNED: the page has a GUP pin: somebody, such as another
  *	device, relies on it staying where it is.
  * @ONEWALK_STATUS_BUSY: the page has references that its mappings do not
- *	explain: somebody is just looking at it, or has it in a pipe.
+ *	explain: somebody is just looking at it, has it in a pipe, or shares it
+ *	and has not swapped it in yet.
  * @ONEWALK_STATUS_NOT_ON_LRU: the page was in some CPU's LRU batch, or isolated
  *	by somebody else.
  * @ONEWALK_STATUS_WRITEBACK: the page is being written to swap.

@@ -183,22 +183,31 @@ static const struct method *method_of(const struct job *job)
 	return &methods[job->arg->method];
 }
 
+static void move_piece(struct piece *piece)
+{
+	struct onewalk_migrate *migrate = &piece->migrate;
+	struct job *job = piece->job;
+
+	method_of(job)->pages(migrate);
+	job->arg->moved += dummy_moved(migrate);
+	if (job->to_device)
+		job->arg->mapped += dummy_map_migrated(job->mirror, migrate,
+						       piece->range.notifier_seq,
+						       piece->range.hmm_pfns);
+}
+
 static void complete_piece(struct piece *piece)
 {
 	struct job *job = piece->job;
 	struct onewalk_migrate *migrate = &piece->migrate;
-	bool copy = !wants(piece, ONEWALK_DUMMY_MIGRATE_NO_COPY);
+	bool gives_up = wants(piece, ONEWALK_DUMMY_MIGRATE_NO_COPY);
 
 	job->arg->collected += migrate->cpages;
-	if (copy)
+	/* The kernel's functions want no destinations where nothing moves. */
+	if (!gives_up || !method_of(job)->classic)
 		dummy_copy(job->mirror, migrate, job->to_device);
-	method_of(job)->pages(migrate);
-	if (copy)
-		job->arg->moved += dummy_moved(migrate);
-	if (copy && job->to_device)
-		job->arg->mapped += dummy_map_migrated(job->mirror, migrate,
-						       piece->range.notifier_seq,
-						       piece->range.hmm_pfns);
+	if (!gives_up)
+		move_piece(piece);
 	method_of(job)->finalize(migrate);
 }
 

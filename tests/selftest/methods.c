@@ -281,6 +281,25 @@ TEST_F(method, gives_back_what_is_not_copied)
 	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
 }
 
+/* Swapped in to be read, a page stays in the swap cache: that holds nobody. */
+TEST_F(method, takes_pages_out_of_the_swap_cache)
+{
+	struct peer peer = {};
+
+	if (!method_is_ours(variant->method) || engine_is_portable())
+		SKIP(return, "for the kernel's own ways that depends on the kernel");
+
+	fill(self->addr, NPAGES, 1);
+	SET_UP(swap_out(self->addr, NPAGES));
+	/* while somebody else has it swapped out, it is not freed at once */
+	ASSERT_OK(peer_start(&peer));
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+	peer_stop(&peer);
+	ASSERT_OK(move(self, variant));
+	EXPECT_EQ(NPAGES, self->result.moved);
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
 /* One destination cannot be had: one page stays, and goes the next time. */
 TEST_F(method, loses_nothing_when_an_allocation_fails)
 {

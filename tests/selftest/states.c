@@ -1262,8 +1262,10 @@ static bool is_there(const char *page, struct place before, enum then then,
 	case MOVES:
 		return moved_to_device(page, before.pfn);
 	default:
-		return moved_to_device(page, before.pfn) ==
-		       (status == S(MIGRATING));
+		if (status == S(MIGRATING))
+			return moved_to_device(page, before.pfn);
+		return is_there(page, before,
+				before.where == PRESENT ? STAYS : COMES_IN, 0);
 	}
 }
 
