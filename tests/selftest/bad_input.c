@@ -7,6 +7,7 @@
 #include "kselftest_harness.h"
 
 #include <limits.h>
+#include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 
 #include "common.h"
@@ -943,7 +944,8 @@ TEST_F(exported, fault_that_fails_leaves_nothing_prepared)
 	int i;
 
 	madvise(self->addr + 9 * PAGE, PAGE, MADV_DONTNEED);
-	MUST(uffd_start(&self->uffd, self->addr, NPAGES, true, false, 0));
+	MUST(uffd_start(&self->uffd, self->addr, NPAGES,
+			UFFDIO_REGISTER_MODE_MISSING, 0));
 	self->call.migrate_flags = SELECT_SYSTEM | MIGRATE_FAULT;
 	if (variant->function == ONEWALK_DUMMY_CALL_RANGE_FAULT_UNLOCKED) {
 		/* this one can wait for it */

@@ -1220,13 +1220,12 @@ static void *serve(void *arg)
 }
 
 const char *uffd_start(struct uffd *uffd, void *addr, size_t npages,
-		       bool missing, bool wp, uint64_t features)
+		       uint64_t mode, uint64_t features)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = features };
 	struct uffdio_register reg = {
 		.range = { .start = (uintptr_t)addr, .len = npages * PAGE },
-		.mode = (missing ? UFFDIO_REGISTER_MODE_MISSING : 0) |
-			(wp ? UFFDIO_REGISTER_MODE_WP : 0),
+		.mode = mode,
 	};
 
 	uffd->thread = NULL;
@@ -1254,6 +1253,19 @@ const char *uffd_protect(struct uffd *uffd, void *addr, size_t npages)
 
 	return ioctl(uffd->fd, UFFDIO_WRITEPROTECT, &wp) ?
 	       because("UFFDIO_WRITEPROTECT: %s", strerror(errno)) : NULL;
+}
+
+const char *uffd_read_protect(struct uffd *uffd, void *addr, size_t npages)
+{
+	/* struct uffdio_rwprotect */
+	struct uffdio_writeprotect rwp = {
+		.range = { .start = (uintptr_t)addr, .len = npages * PAGE },
+		.mode = 1,
+	};
+
+	return ioctl(uffd->fd, _IOWR(UFFDIO, 0x09, struct uffdio_writeprotect),
+		     &rwp) ?
+	       because("UFFDIO_RWPROTECT: %s", strerror(errno)) : NULL;
 }
 
 void uffd_serve(struct uffd *uffd, unsigned int version)

@@ -57,6 +57,8 @@
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ	22
 #endif
+#define MODE_RWP		(1ULL << 3) /* UFFDIO_REGISTER_MODE_RWP */
+#define FEATURE_RWP		(1ULL << 17) /* UFFD_FEATURE_RWP */
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE		25
 #endif
@@ -257,8 +259,10 @@ struct uffd {
 	void *thread;
 };
 const char *uffd_start(struct uffd *uffd, void *addr, size_t npages,
-		       bool missing, bool wp, uint64_t features);
+		       uint64_t mode, uint64_t features);
 const char *uffd_protect(struct uffd *uffd, void *addr, size_t npages);
+/* for reading, too: Linux 7.3 */
+const char *uffd_read_protect(struct uffd *uffd, void *addr, size_t npages);
 /* serve missing pages with fill(.., @version), and lift protections */
 void uffd_serve(struct uffd *uffd, unsigned int version);
 void uffd_stop(struct uffd *uffd);

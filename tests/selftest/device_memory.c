@@ -285,7 +285,8 @@ TEST_F(memory_on_the_device, is_kept_for_a_child_when_the_parent_lets_go)
 
 TEST_F(memory_on_the_device, is_write_protected_by_userfaultfd)
 {
-	MUST(uffd_start(&self->uffd, self->addr, NPAGES, false, true,
+	MUST(uffd_start(&self->uffd, self->addr, NPAGES,
+			UFFDIO_REGISTER_MODE_WP,
 			UFFD_FEATURE_PAGEFAULT_FLAG_WP));
 	MUST(uffd_protect(&self->uffd, self->addr, NPAGES));
 	/* neither the CPU nor the device writes past it unseen */

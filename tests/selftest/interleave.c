@@ -6,6 +6,7 @@
  */
 #include "kselftest_harness.h"
 
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -795,7 +796,8 @@ TEST_F(interleave, pages_that_userfaultfd_serves_are_read_unlocked)
 	size_t i;
 
 	madvise(stress->addr, NPAGES * PAGE, MADV_DONTNEED);
-	MUST(uffd_start(&uffd, stress->addr, NPAGES, true, false, 0));
+	MUST(uffd_start(&uffd, stress->addr, NPAGES,
+			UFFDIO_REGISTER_MODE_MISSING, 0));
 	uffd_serve(&uffd, 1);
 	for (i = 0; i < 4; i++) {
 		readers[i] = (struct reader){

@@ -281,6 +281,34 @@ TEST_F(method, gives_back_what_is_not_copied)
 	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
 }
 
+/*
+ * Where nothing migrates, two devices that have the same window mapped do not
+ * take it from each other: that might never end.
+ */
+TEST_F(method, leaves_another_device_what_it_maps_of_a_file)
+{
+	struct onewalk_dummy_info info;
+	void *addr;
+	int other;
+
+	if (!method_is_ours(variant->method))
+		SKIP(return, "the kernel's own ways invalidate it");
+
+	other = dummy_open(1);
+	ASSERT_LE(0, other);
+	MUST(map_shared(&addr, NPAGES));
+	fill(addr, NPAGES, 1);
+	ASSERT_EQ(-1, wrong_on_device(other, addr, NPAGES, 1));
+	ASSERT_OK(dummy_migrate(self->fd, addr, NPAGES, variant->method,
+				variant->flags, self->status, NULL,
+				&self->result));
+	EXPECT_EQ(0, self->result.moved);
+	EXPECT_EQ(NPAGES, count_status(self, ONEWALK_STATUS_FILE));
+	ASSERT_OK(dummy_info(other, &info));
+	EXPECT_EQ(NPAGES, info.mapped);
+	close(other);
+}
+
 /* Swapped in to be read, a page stays in the swap cache: that holds nobody. */
 TEST_F(method, takes_pages_out_of_the_swap_cache)
 {

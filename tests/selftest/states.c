@@ -442,13 +442,15 @@ static const char *make_secret(FIXTURE_DATA(page) *self)
 static const char *make_uffd_hole(FIXTURE_DATA(page) *self)
 {
 	make_hole(self);
-	return uffd_start(&self->uffd, self->region, REGION, true, false, 0);
+	return uffd_start(&self->uffd, self->region, REGION,
+			  UFFDIO_REGISTER_MODE_MISSING, 0);
 }
 
 static const char *make_uffd_protected(FIXTURE_DATA(page) *self)
 {
-	const char *why = uffd_start(&self->uffd, self->region, REGION, false,
-				     true, UFFD_FEATURE_PAGEFAULT_FLAG_WP);
+	const char *why = uffd_start(&self->uffd, self->region, REGION,
+				     UFFDIO_REGISTER_MODE_WP,
+				     UFFD_FEATURE_PAGEFAULT_FLAG_WP);
 
 	return why ?: uffd_protect(&self->uffd, self->page, NSTATE);
 }
@@ -458,7 +460,8 @@ static const char *make_uffd_protected_hole(FIXTURE_DATA(page) *self)
 	const char *why;
 
 	make_hole(self);
-	why = uffd_start(&self->uffd, self->region, REGION, false, true,
+	why = uffd_start(&self->uffd, self->region, REGION,
+			 UFFDIO_REGISTER_MODE_WP,
 			 UFFD_FEATURE_PAGEFAULT_FLAG_WP |
 			 UFFD_FEATURE_WP_UNPOPULATED);
 	return why ?: uffd_protect(&self->uffd, self->page, NSTATE);
@@ -469,9 +472,30 @@ static const char *make_uffd_protected_zero(FIXTURE_DATA(page) *self)
 	const char *why;
 
 	make_zero(self);
-	why = uffd_start(&self->uffd, self->region, REGION, false, true,
+	why = uffd_start(&self->uffd, self->region, REGION,
+			 UFFDIO_REGISTER_MODE_WP,
 			 UFFD_FEATURE_PAGEFAULT_FLAG_WP);
 	return why ?: uffd_protect(&self->uffd, self->page, NSTATE);
+}
+
+static const char *make_read_protected(FIXTURE_DATA(page) *self)
+{
+	const char *why = uffd_start(&self->uffd, self->region, REGION,
+				     MODE_RWP, FEATURE_RWP);
+
+	return why ?: uffd_read_protect(&self->uffd, self->page, NSTATE);
+}
+
+static const char *make_read_protected_zero(FIXTURE_DATA(page) *self)
+{
+	make_zero(self);
+	return make_read_protected(self);
+}
+
+static const char *reveal_read_protected(FIXTURE_DATA(page) *self)
+{
+	uffd_stop(&self->uffd);
+	return NULL;
 }
 
 static const char *kept_uffd_protected(FIXTURE_DATA(page) *self)
@@ -1020,6 +1044,32 @@ FIXTURE_VARIANT_ADD(page, zero_page_write_protected_by_userfaultfd) {
 		[FAULT_WRITE] = FAILS(EFAULT, FAULT_EFAULT),
 		[MIGRATE] = STAYING(V, UFFD),
 		[FAULT_MIGRATE] = STAYING(V, UFFD),
+		[WRITE_MIGRATE] = FAILS(EFAULT, FAULT_EFAULT),
+	},
+};
+
+FIXTURE_VARIANT_ADD(page, read_protected_by_userfaultfd) {
+	.make = make_read_protected, .reveal = reveal_read_protected,
+	.content = NAMED,
+	.want = {
+		[REPORT] = IS(0),
+		[FAULT] = FAILS(EFAULT, FAULT_EFAULT),
+		[FAULT_WRITE] = FAILS(EFAULT, FAULT_EFAULT),
+		[MIGRATE] = STAYING(0, UFFD),
+		[FAULT_MIGRATE] = FAILS(EFAULT, FAULT_EFAULT),
+		[WRITE_MIGRATE] = FAILS(EFAULT, FAULT_EFAULT),
+	},
+};
+
+FIXTURE_VARIANT_ADD(page, zero_page_read_protected_by_userfaultfd) {
+	.make = make_read_protected_zero, .reveal = reveal_read_protected,
+	.content = ZEROS,
+	.want = {
+		[REPORT] = IS(0),
+		[FAULT] = FAILS(EFAULT, FAULT_EFAULT),
+		[FAULT_WRITE] = FAILS(EFAULT, FAULT_EFAULT),
+		[MIGRATE] = STAYING(0, UFFD),
+		[FAULT_MIGRATE] = FAILS(EFAULT, FAULT_EFAULT),
 		[WRITE_MIGRATE] = FAILS(EFAULT, FAULT_EFAULT),
 	},
 };

@@ -7,6 +7,7 @@
  */
 #include "kselftest_harness.h"
 
+#include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/ptrace.h>
 
@@ -65,7 +66,8 @@ TEST_F(status, after_an_error_names_the_page_and_nothing_is_prepared)
 	size_t i;
 
 	madvise(self->addr + 5 * PAGE, PAGE, MADV_DONTNEED);
-	MUST(uffd_start(&self->uffd, self->addr, NPAGES, true, false, 0));
+	MUST(uffd_start(&self->uffd, self->addr, NPAGES,
+			UFFDIO_REGISTER_MODE_MISSING, 0));
 	for (i = 0; i < NPAGES; i++) {
 		old_pfns[i] = pfn_of(self->addr + i * PAGE);
 		self->pfns[i] = REQ_FAULT | REQ_MIGRATE;
