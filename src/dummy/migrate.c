@@ -217,6 +217,8 @@ static unsigned long select_flags(const struct job *job)
 
 	if (!job->to_device)
 		flags = dummy_select(job->mirror->device);
+	else if (job->arg->flags & ONEWALK_DUMMY_MIGRATE_ANEW)
+		flags |= dummy_select(job->mirror->device);
 	if (job->arg->flags & ONEWALK_DUMMY_MIGRATE_SKIP_NODE)
 		flags |= ONEWALK_MIGRATE_SKIP_NODE;
 	if ((job->arg->flags & ONEWALK_DUMMY_MIGRATE_COMPOUND) &&
@@ -353,9 +355,11 @@ static int check_flags(const struct onewalk_dummy_migrate *arg)
 			  ONEWALK_DUMMY_MIGRATE_UNLOCKED |
 			  ONEWALK_DUMMY_MIGRATE_SKIP_NODE |
 			  ONEWALK_DUMMY_MIGRATE_NO_COPY |
-			  ONEWALK_DUMMY_MIGRATE_COMPOUND;
+			  ONEWALK_DUMMY_MIGRATE_COMPOUND |
+			  ONEWALK_DUMMY_MIGRATE_ANEW;
 	const u32 ours = ONEWALK_DUMMY_MIGRATE_SKIP_NODE |
-			 ONEWALK_DUMMY_MIGRATE_COMPOUND;
+			 ONEWALK_DUMMY_MIGRATE_COMPOUND |
+			 ONEWALK_DUMMY_MIGRATE_ANEW;
 
 	if (arg->method >= ONEWALK_DUMMY_NR_METHODS || (arg->flags & ~known))
 		return -EINVAL;

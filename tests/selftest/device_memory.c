@@ -71,6 +71,37 @@ TEST_F(memory_on_the_device, moves_to_another_address)
 	munmap(to, SIZE);
 }
 
+/* Together with system memory that goes there for the first time. */
+TEST_F(memory_on_the_device, moves_to_another_place_there)
+{
+	static const unsigned int methods[] = {
+		ONEWALK_DUMMY_RANGE, ONEWALK_DUMMY_SETUP,
+	};
+	struct onewalk_dummy_info before, after;
+	struct onewalk_dummy_migrate result;
+	size_t i;
+
+	if (!has_device_memory())
+		SKIP(return, "with memory=system all memory is like any other");
+
+	for (i = 0; i < ARRAY_SIZE(methods); i++) {
+		ASSERT_EQ(NPAGES / 2, to_system(self->fd, self->addr,
+						NPAGES / 2));
+		ASSERT_OK(dummy_info(self->fd, &before));
+		ASSERT_OK(dummy_migrate(self->fd, self->addr, NPAGES,
+					methods[i], ONEWALK_DUMMY_MIGRATE_FAULT |
+					ONEWALK_DUMMY_MIGRATE_ANEW, NULL, NULL,
+					&result));
+		EXPECT_EQ(NPAGES, result.moved);
+		ASSERT_OK(dummy_info(self->fd, &after));
+		EXPECT_EQ(before.pages_allocated + NPAGES,
+			  after.pages_allocated);
+		EXPECT_EQ(before.pages_free - NPAGES / 2, after.pages_free);
+		EXPECT_EQ(-1, wrong_on_device(self->fd, self->addr, NPAGES, 1));
+	}
+	is_intact(_metadata, self, 1);
+}
+
 TEST_F(memory_on_the_device, is_free_at_once_when_it_is_thrown_away)
 {
 	struct onewalk_dummy_info info;

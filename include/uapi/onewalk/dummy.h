@@ -117,6 +117,7 @@ enum onewalk_dummy_method {
 #define ONEWALK_DUMMY_MIGRATE_SKIP_NODE	(1U << 4) /* not what is on node @nid */
 #define ONEWALK_DUMMY_MIGRATE_NO_COPY	(1U << 5) /* prepare, then give up and all back */
 #define ONEWALK_DUMMY_MIGRATE_COMPOUND	(1U << 6) /* large folios whole, if kernel and memory can */
+#define ONEWALK_DUMMY_MIGRATE_ANEW	(1U << 7) /* what is on the device: to another place there */
 
 /**
  * struct onewalk_dummy_migrate - fault in and migrate a range
@@ -132,8 +133,8 @@ enum onewalk_dummy_method {
  *	was done before the error.
  * @method: in: &enum onewalk_dummy_method
  * @flags: in: ONEWALK_DUMMY_MIGRATE_*
- *	UNLOCKED goes with RANGE only, SKIP_NODE and COMPOUND with RANGE and
- *	SETUP
+ *	UNLOCKED goes with RANGE only, SKIP_NODE, COMPOUND and ANEW with RANGE
+ *	and SETUP
  * @nid: in: node number for SKIP_NODE
  * @retries: out: how often the call returned -EBUSY and was repeated
  * @moved: out: number of pages that migrated
