@@ -2,6 +2,7 @@
 /*
  * The device reads and writes the process's memory, through its own page table.
  */
+#include <linux/bitmap.h>
 #include <linux/highmem.h>
 #include <linux/minmax.h>
 #include <linux/sched/mm.h>
@@ -10,9 +11,6 @@
 #include <linux/uaccess.h>
 
 #include "dummy.h"
-
-/* Pages between the device and the user at a time. */
-#define BOUNCE	64UL
 
 /**
  * dummy_load() - read what the device maps
@@ -54,132 +52,164 @@ static void mark_dirty(const struct dummy_device *device, struct page *page,
 	folio_mark_dirty(page_folio(page));
 }
 
+/* Memory of memfd_secret() is not in the kernel's own page table. */
+static bool is_secret(struct page *page)
+{
+	const void *kaddr = kmap_local_page(page);
+	unsigned long word;
+	bool secret = copy_from_kernel_nofault(&word, kaddr, sizeof(word));
+
+	kunmap_local(kaddr);
+	return secret;
+}
+
 /**
  * struct access - one READ or WRITE, a bounce buffer at a time
  * @mirror: the mirror
  * @cmd: the command
- * @bounce: the buffer
- * @start: user address of its first page
- * @write: to memory, from the buffer
+ * @want: ONEWALK_DUMMY_MAPPED_READ from memory to the buffer, or MAPPED_WRITE
  * @unlocked: the mmap lock is dropped while faulting
  * @faulted: where the last fault ended
+ * @bounce: the buffer
+ * @start: user address of its first page
+ * @npages: how many pages are in it
+ * @done: which of them the device has accessed
  */
 struct access {
 	struct dummy_mirror		*mirror;
 	struct onewalk_dummy_cmd	*cmd;
-	void				*bounce;
-	unsigned long			start;
-	bool				write;
+	u8				want;
 	bool				unlocked;
 	unsigned long			faulted;
+	void				*bounce;
+	unsigned long			start;
+	unsigned long			npages;
+	DECLARE_BITMAP(done, DUMMY_WINDOW);
 };
 
-/* Under &dummy_mirror.lock. Return: false when the page is not mapped so. */
-static bool access_page(const struct access *access, unsigned long addr)
+static unsigned long npages_done(const struct access *access)
 {
-	u8 want = access->write ? ONEWALK_DUMMY_MAPPED_WRITE :
-				  ONEWALK_DUMMY_MAPPED_READ;
-	struct page *page = dummy_mapped_page(access->mirror, addr, want);
-	void *buffer = access->bounce + (addr - access->start);
+	return find_first_zero_bit(access->done, access->npages);
+}
 
-	if (!page)
-		return false;
-	if (access->write) {
+/* Under &dummy_mirror.lock. Once only, however often the device faults. */
+static int access_page(unsigned long addr, void *data)
+{
+	struct access *access = data;
+	struct dummy_mirror *mirror = access->mirror;
+	void *buffer = access->bounce + (addr - access->start);
+	unsigned long i = (addr - access->start) >> PAGE_SHIFT;
+	struct page *page = dummy_mapped_page(mirror, addr, access->want);
+
+	if (!page || test_bit(i, access->done))
+		return 0;
+	if (is_secret(page))
+		return -EFAULT;
+
+	if (access->want & ONEWALK_DUMMY_MAPPED_WRITE) {
 		memcpy_to_page(page, 0, buffer, PAGE_SIZE);
-		mark_dirty(access->mirror->device, page,
-			   dummy_access(access->mirror, addr));
+		mark_dirty(mirror->device, page, dummy_access(mirror, addr));
 	} else {
 		memcpy_from_page(buffer, page, 0, PAGE_SIZE);
 	}
-	return true;
+	__set_bit(i, access->done);
+	return 0;
 }
 
-static void access_faulted(unsigned long addr, void *data)
+/* Up to the first page that is not mapped so. */
+static int access_mapped(struct access *access)
 {
-	access_page(data, addr);
-}
+	unsigned long i;
+	int ret = 0;
 
-/* Return: the first page that is not mapped so, or @end. */
-static unsigned long access_mapped(const struct access *access,
-				   unsigned long addr, unsigned long end)
-{
 	mutex_lock(&access->mirror->lock);
-	while (addr < end && access_page(access, addr))
-		addr += PAGE_SIZE;
+	for (i = 0; i < access->npages && npages_done(access) == i && !ret; i++)
+		ret = access_page(access->start + (i << PAGE_SHIFT), access);
 	mutex_unlock(&access->mirror->lock);
-	return addr;
+	return ret;
 }
 
 /*
- * The device faults for a run of pages, and it is one fault however long the run
- * is. What the fault brings in is accessed before it can go again.
+ * The device faults for all that is left, and accesses what that brings in
+ * before it can go again.
  */
-static int access_chunk(struct access *access, unsigned long end)
+static int fault_rest(struct access *access)
 {
-	struct dummy_mirror *mirror = access->mirror;
-	unsigned long addr = access->start;
+	unsigned long addr = access->start + (npages_done(access) << PAGE_SHIFT);
+	unsigned long end = access->start + (access->npages << PAGE_SHIFT);
+	bool write = access->want & ONEWALK_DUMMY_MAPPED_WRITE;
 	int ret;
 
-	for (;;) {
-		addr = access_mapped(access, addr, end);
-		if (addr == end)
-			return 0;
-		if (fatal_signal_pending(current))
-			return -EINTR;
+	if (access->unlocked)
+		ret = dummy_fault_unlocked(access->mirror, addr, end,
+					   access_page, access);
+	else
+		ret = dummy_fault(access->mirror, addr, end, write, access_page,
+				  access);
+	if (ret)
+		return ret;
 
+	if (addr > access->faulted)
+		access->cmd->faults++;
+	access->faulted = end;
+	return 0;
+}
+
+static int access_chunk(struct access *access)
+{
+	int ret = access_mapped(access);
+
+	while (!ret && npages_done(access) < access->npages) {
+		ret = fault_rest(access);
 		if (access->unlocked)
-			ret = dummy_fault_unlocked(mirror, addr, end);
-		else
-			ret = dummy_fault(mirror, addr, end, access->write,
-					  access_faulted, access);
-		if (ret)
-			return ret;
-		if (addr != access->faulted)
-			access->cmd->faults++;
-		access->faulted = end;
-		if (!access->unlocked)
-			return 0;
+			continue;
+		/* Nothing can have come between fault and access. */
+		if (WARN_ON_ONCE(!ret && npages_done(access) < access->npages))
+			return -EIO;
 	}
+	return ret;
 }
 
 static int access_all(struct access *access)
 {
 	struct onewalk_dummy_cmd *cmd = access->cmd;
-	void __user *ptr = u64_to_user_ptr(cmd->ptr);
-	unsigned long n;
-	int ret;
+	bool write = access->want & ONEWALK_DUMMY_MAPPED_WRITE;
+	void __user *ptr;
+	int ret = 0;
 
-	for (; cmd->cpages < cmd->npages; cmd->cpages += n) {
-		n = min_t(u64, BOUNCE, cmd->npages - cmd->cpages);
+	for (; cmd->cpages < cmd->npages && !ret; cmd->cpages += npages_done(access)) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+
+		ptr = u64_to_user_ptr(cmd->ptr + (cmd->cpages << PAGE_SHIFT));
 		access->start = cmd->addr + (cmd->cpages << PAGE_SHIFT);
-		if (access->write &&
-		    copy_from_user(access->bounce,
-				   ptr + (cmd->cpages << PAGE_SHIFT),
-				   n << PAGE_SHIFT))
+		access->npages = min_t(u64, DUMMY_WINDOW,
+				       cmd->npages - cmd->cpages);
+		bitmap_zero(access->done, DUMMY_WINDOW);
+		if (write && copy_from_user(access->bounce, ptr,
+					    access->npages << PAGE_SHIFT))
 			return -EFAULT;
-		ret = access_chunk(access, access->start + (n << PAGE_SHIFT));
-		if (ret)
-			return ret;
-		if (!access->write &&
-		    copy_to_user(ptr + (cmd->cpages << PAGE_SHIFT),
-				 access->bounce, n << PAGE_SHIFT))
+		ret = access_chunk(access);
+		if (!write && copy_to_user(ptr, access->bounce,
+					   npages_done(access) << PAGE_SHIFT))
 			return -EFAULT;
 	}
-	return 0;
+	return ret;
 }
 
 static int do_access(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd,
-		     bool write, bool unlocked)
+		     u8 want, bool unlocked)
 {
 	struct access access = {
 		.mirror = mirror,
 		.cmd = cmd,
-		.write = write,
+		.want = want,
 		.unlocked = unlocked,
 	};
 	int ret;
 
-	access.bounce = kvmalloc(min_t(u64, BOUNCE, cmd->npages) << PAGE_SHIFT,
+	access.bounce = kvmalloc(min_t(u64, DUMMY_WINDOW, cmd->npages) << PAGE_SHIFT,
 				 GFP_KERNEL);
 	if (!access.bounce)
 		return -ENOMEM;
@@ -195,7 +225,7 @@ static int do_access(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd,
  */
 int dummy_read(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd)
 {
-	return do_access(mirror, cmd, false, false);
+	return do_access(mirror, cmd, ONEWALK_DUMMY_MAPPED_READ, false);
 }
 
 /**
@@ -206,7 +236,7 @@ int dummy_read(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd)
 int dummy_read_unlocked(struct dummy_mirror *mirror,
 			struct onewalk_dummy_cmd *cmd)
 {
-	return do_access(mirror, cmd, false, true);
+	return do_access(mirror, cmd, ONEWALK_DUMMY_MAPPED_READ, true);
 }
 
 /**
@@ -216,5 +246,5 @@ int dummy_read_unlocked(struct dummy_mirror *mirror,
  */
 int dummy_write(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd)
 {
-	return do_access(mirror, cmd, true, false);
+	return do_access(mirror, cmd, ONEWALK_DUMMY_MAPPED_WRITE, false);
 }

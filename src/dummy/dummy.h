@@ -41,6 +41,9 @@
 #define DUMMY_PMD_ORDER	(PMD_SHIFT - PAGE_SHIFT)
 #define DUMMY_PMD_NR	(PMD_SIZE / PAGE_SIZE)
 
+/* Pages that are read, written or reported at a time. */
+#define DUMMY_WINDOW	64UL
+
 /*
  * In 7.2 and 7.3 migrate_vma_setup() begins a PTE table anew after it has let go
  * of it to split a folio, and appends it once more if it is empty by then. So
@@ -204,12 +207,12 @@ int dummy_fault_once(struct dummy_mirror *mirror, struct onewalk_range *range,
 int dummy_fault_and_use(struct dummy_mirror *mirror,
 			struct onewalk_range *range, dummy_fault_fn fault,
 			dummy_use_fn use, void *data, bool shrink);
-typedef void (*dummy_access_fn)(unsigned long addr, void *data);
+typedef int (*dummy_access_fn)(unsigned long addr, void *data);
 int dummy_fault(struct dummy_mirror *mirror, unsigned long start,
 		unsigned long end, bool write, dummy_access_fn access,
 		void *data);
 int dummy_fault_unlocked(struct dummy_mirror *mirror, unsigned long start,
-			 unsigned long end);
+			 unsigned long end, dummy_access_fn access, void *data);
 int dummy_map_present(struct dummy_mirror *mirror, unsigned long start,
 		      unsigned long end, bool device_only);
 bool dummy_expired(unsigned long deadline, int *ret);

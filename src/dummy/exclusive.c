@@ -14,9 +14,6 @@
 
 #include "dummy.h"
 
-/* Pages of read-back at a time. */
-#define BOUNCE	64UL
-
 static int map_exclusive(struct dummy_mirror *mirror, unsigned long addr,
 			 struct page *page, unsigned long seq)
 {
@@ -123,7 +120,7 @@ static int read_back(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd,
 	unsigned long n, have;
 
 	while (cmd->cpages < cmd->npages) {
-		n = min_t(u64, BOUNCE, cmd->npages - cmd->cpages);
+		n = min_t(u64, DUMMY_WINDOW, cmd->npages - cmd->cpages);
 		have = dummy_load(mirror,
 				  cmd->addr + (cmd->cpages << PAGE_SHIFT), n,
 				  ONEWALK_DUMMY_MAPPED_READ, bounce);
@@ -152,7 +149,7 @@ int dummy_exclusive(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd)
 	if (!IS_ENABLED(CONFIG_DEVICE_PRIVATE))
 		return -EOPNOTSUPP;
 
-	bounce = kvmalloc(min_t(u64, BOUNCE, cmd->npages) << PAGE_SHIFT,
+	bounce = kvmalloc(min_t(u64, DUMMY_WINDOW, cmd->npages) << PAGE_SHIFT,
 			  GFP_KERNEL);
 	if (!bounce)
 		return -ENOMEM;

@@ -8,9 +8,6 @@
 
 #include "dummy.h"
 
-/* Pages that one call is asked for; the array for them is on the stack. */
-#define WINDOW	64
-
 /**
  * dummy_expired() - has an operation been retried long enough
  * @deadline: in jiffies
@@ -40,13 +37,11 @@ static u8 pfn_access(unsigned long pfn)
 /**
  * struct mapping - what to map of a report, and what to do then
  * @device_only: only pages of the device's own memory
- * @needed: the access that the device wants
- * @access: NULL, or what it does with each page that it may access so
+ * @access: NULL, or what the device does with each page then
  * @data: for @access
  */
 struct mapping {
 	bool			device_only;
-	u8			needed;
 	dummy_access_fn		access;
 	void			*data;
 };
@@ -68,10 +63,10 @@ static int map_pfns(struct dummy_mirror *mirror,
 		    !dummy_is_own(mirror->device, page))
 			continue;
 		ret = dummy_map(mirror, addr, page, pfn_access(*pfn));
+		if (!ret && mapping->access)
+			ret = mapping->access(addr, mapping->data);
 		if (ret)
 			return ret;
-		if (mapping->access && (pfn_access(*pfn) & mapping->needed))
-			mapping->access(addr, mapping->data);
 	}
 	return 0;
 }
@@ -171,7 +166,7 @@ static void init_range(struct onewalk_range *range, struct dummy_mirror *mirror,
 	*range = (struct onewalk_range){
 		.notifier = &mirror->notifier,
 		.start = start,
-		.end = min(end, start + WINDOW * PAGE_SIZE),
+		.end = start + min(end - start, DUMMY_WINDOW * PAGE_SIZE),
 		.hmm_pfns = pfns,
 		.dev_private_owner = mirror->device,
 	};
@@ -221,7 +216,8 @@ static int fault_window(struct dummy_mirror *mirror, struct onewalk_range *range
  * @end: first address behind
  * @write: for writing
  * @access: what it wants to do with each page, under &dummy_mirror.lock, as soon
- *	as it is mapped
+ *	as it is mapped; for writing that may be twice, first when it is mapped
+ *	for reading
  * @data: for @access
  */
 int dummy_fault(struct dummy_mirror *mirror, unsigned long start,
@@ -229,12 +225,10 @@ int dummy_fault(struct dummy_mirror *mirror, unsigned long start,
 		void *data)
 {
 	struct mapping mapping = {
-		.needed = write ? ONEWALK_DUMMY_MAPPED_WRITE :
-				  ONEWALK_DUMMY_MAPPED_READ,
 		.access = access,
 		.data = data,
 	};
-	unsigned long pfns[WINDOW];
+	unsigned long pfns[DUMMY_WINDOW];
 	struct onewalk_range range;
 	int ret = 0;
 
@@ -244,6 +238,20 @@ int dummy_fault(struct dummy_mirror *mirror, unsigned long start,
 		if (write)
 			range.default_flags |= ONEWALK_PFN_REQ_WRITE;
 		ret = fault_window(mirror, &range, &mapping);
+	}
+	return ret;
+}
+
+static int map_present(struct dummy_mirror *mirror, unsigned long start,
+		       unsigned long end, struct mapping *mapping)
+{
+	unsigned long pfns[DUMMY_WINDOW];
+	struct onewalk_range range;
+	int ret = 0;
+
+	for (; start < end && !ret; start = range.end) {
+		init_range(&range, mirror, pfns, start, end);
+		ret = fault_and_map(mirror, &range, mapping);
 	}
 	return ret;
 }
@@ -259,15 +267,8 @@ int dummy_map_present(struct dummy_mirror *mirror, unsigned long start,
 		      unsigned long end, bool device_only)
 {
 	struct mapping mapping = { .device_only = device_only };
-	unsigned long pfns[WINDOW];
-	struct onewalk_range range;
-	int ret = 0;
 
-	for (; start < end && !ret; start = range.end) {
-		init_range(&range, mirror, pfns, start, end);
-		ret = fault_and_map(mirror, &range, &mapping);
-	}
-	return ret;
+	return map_present(mirror, start, end, &mapping);
 }
 
 /**
@@ -275,6 +276,8 @@ int dummy_map_present(struct dummy_mirror *mirror, unsigned long start,
  * @mirror: the mirror
  * @start: first user address
  * @end: first address behind
+ * @access: what it wants to do with each page, as for dummy_fault()
+ * @data: for @access
  *
  * A userfaultfd handler may be what the fault waits for, and the handler may
  * use this very file: so &dummy_mirror.service is not held over it. The pages
@@ -282,18 +285,19 @@ int dummy_map_present(struct dummy_mirror *mirror, unsigned long start,
  * still there when it is held.
  */
 int dummy_fault_unlocked(struct dummy_mirror *mirror, unsigned long start,
-			 unsigned long end)
+			 unsigned long end, dummy_access_fn access, void *data)
 {
-	unsigned long pfns[WINDOW];
+	struct mapping mapping = { .access = access, .data = data };
+	unsigned long pfns[DUMMY_WINDOW];
 	struct onewalk_range range;
 	int ret = 0;
 
 	for (; start < end && !ret; start = range.end) {
 		init_range(&range, mirror, pfns, start, end);
 		range.default_flags = ONEWALK_PFN_REQ_FAULT;
-		ret = onewalk_range_fault_unlocked(&range, 0);
+		ret = onewalk_range_fault_unlocked(&range, DUMMY_PATIENCE);
 		if (!ret)
-			ret = dummy_map_present(mirror, start, range.end, false);
+			ret = map_present(mirror, start, range.end, &mapping);
 	}
 	return ret;
 }

@@ -13,9 +13,6 @@
 
 #include "dummy.h"
 
-/* Pages of a snapshot at a time; the arrays for them are on the stack. */
-#define SNAPSHOT_WINDOW	64UL
-
 /* Bytes of an inspection at a time. */
 #define INSPECT_WINDOW	1024UL
 
@@ -72,7 +69,7 @@ static int use_prot(struct dummy_mirror *mirror,
 static int snapshot_window(struct dummy_mirror *mirror, unsigned long start,
 			   unsigned long end, u8 *prot)
 {
-	unsigned long pfns[SNAPSHOT_WINDOW];
+	unsigned long pfns[DUMMY_WINDOW];
 	struct onewalk_range range = {
 		.notifier = &mirror->notifier,
 		.start = start,
@@ -92,12 +89,12 @@ static int snapshot_window(struct dummy_mirror *mirror, unsigned long start,
  */
 int dummy_snapshot(struct dummy_mirror *mirror, struct onewalk_dummy_cmd *cmd)
 {
-	u8 prot[SNAPSHOT_WINDOW];
+	u8 prot[DUMMY_WINDOW];
 	unsigned long start, n;
 	int ret;
 
 	while (cmd->cpages < cmd->npages) {
-		n = min_t(u64, SNAPSHOT_WINDOW, cmd->npages - cmd->cpages);
+		n = min_t(u64, DUMMY_WINDOW, cmd->npages - cmd->cpages);
 		start = cmd->addr + (cmd->cpages << PAGE_SHIFT);
 		ret = snapshot_window(mirror, start, start + (n << PAGE_SHIFT),
 				      prot);

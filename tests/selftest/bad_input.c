@@ -357,6 +357,34 @@ TEST_F(input, inaccessible_memory_is_efault)
 	EXPECT_EQ(-1, wrong_page(page, 4, 1));
 }
 
+/* The device can find it, but nobody could copy it. */
+TEST_F(input, secret_memory_is_efault)
+{
+	uintptr_t addr;
+	void *page;
+
+	SET_UP(map_secret(&page, 4));
+	addr = (uintptr_t)page;
+	fill(page, 4, 1);
+	EXPECT_EQ(-EFAULT, call_READ(self->fd, addr, 4));
+	EXPECT_EQ(-EFAULT, call_READ_UNLOCKED(self->fd, addr, 4));
+	EXPECT_EQ(-EFAULT, call_WRITE(self->fd, addr, 4));
+	EXPECT_EQ(-1, wrong_page(page, 4, 1));
+}
+
+TEST_F(input, what_lies_before_bad_memory_is_read)
+{
+	char *page = map_pages(4);
+
+	fill(page, 4, 1);
+	memset(buffer, 0, 4 * PAGE);
+	EXPECT_EQ(0, call_READ(self->fd, (uintptr_t)page, 2));
+	mprotect(page + 2 * PAGE, PAGE, PROT_NONE);
+	memset(buffer, 0, 4 * PAGE);
+	EXPECT_EQ(-EFAULT, call_READ(self->fd, (uintptr_t)page, 4));
+	EXPECT_EQ(0, memcmp(buffer, page, 2 * PAGE));
+}
+
 TEST_F(input, read_only_memory_cannot_be_written)
 {
 	char *page = map_pages(4);

@@ -7,7 +7,6 @@
  */
 #include "kselftest_harness.h"
 
-
 #include "common.h"
 
 /* More than one PTE table, in a range that begins in the middle of one. */

@@ -33,8 +33,8 @@
  *	WRITE, MIGRATE_TO_DEV, EXCLUSIVE), or @npages bytes (SNAPSHOT)
  * @npages: in: number of pages; for FLAGS the flags
  * @cpages: out: number of pages copied
- * @faults: out: number of times that the device had to fault: once for each run of
- *	missing pages
+ * @faults: out: number of times that the device had to fault. Each time it is for
+ *	the rest of the 64 pages that it accesses at a time, and on into the next 64.
  */
 struct onewalk_dummy_cmd {
 	__u64	addr;
