@@ -116,6 +116,7 @@ pte_t *pte_offset_map_lock(struct mm_struct *mm, pmd_t *pmdp,
 #define pmd_uffd(pmd)			pmd_uffd_wp(pmd)
 #define pte_swp_uffd(pte)		pte_swp_uffd_wp(pte)
 #define pte_swp_mkuffd(pte)		pte_swp_mkuffd_wp(pte)
+#define userfaultfd_rwp(vma)		((void)(vma), false)
 #endif
 
 #ifndef ONEWALK_HAVE_PTE_DEVMAP

@@ -302,34 +302,88 @@ static int collect_pmd(struct onewalk_call *call, pmd_t *pmdp,
 	return ret;
 }
 
-static const struct onewalk_walk collect = {
-	.pmd = collect_pmd,
-	.hole = collect_hole,
-	.exotic = collect_nothing,
-};
-
 /*
  * The bracket tells secondary page tables to let go of the range, and covers
  * every entry that changes. It is closed before unmapping, which may sleep.
  */
-static int collect_range(struct onewalk_call *call)
+static void open_bracket(struct onewalk_call *call,
+			 struct mmu_notifier_range *bracket)
 {
-	const struct onewalk_range *range = call->range;
-	struct mmu_notifier_range bracket = {
+	*bracket = (struct mmu_notifier_range){
 		.mm = call->mm,
-		.start = range->start,
-		.end = range->end,
+		.start = call->range->start,
+		.end = call->range->end,
 		.event = MMU_NOTIFY_MIGRATE,
 		.owner = call->migrate->pgmap_owner,
 	};
-	int ret;
-
 	onewalk_may_wait(call);
 	call->bracket = true;
-	mmu_notifier_invalidate_range_start(&bracket);
-	ret = onewalk_walk(call, &collect, range->start, range->end);
-	mmu_notifier_invalidate_range_end(&bracket);
+	mmu_notifier_invalidate_range_start(bracket);
+}
+
+static void close_bracket(struct onewalk_call *call,
+			  struct mmu_notifier_range *bracket)
+{
+	mmu_notifier_invalidate_range_end(bracket);
 	call->bracket = false;
+}
+
+/*
+ * All of the range, without a look-ahead. But where nothing migrates, no other
+ * device shall lose what it maps: who faults for it would make ours lose it in
+ * turn. And where there is no table, there is more to do than to collect.
+ */
+static int collect_at_once(struct onewalk_call *call, pmd_t *pmdp,
+			   unsigned long addr, unsigned long end)
+{
+	struct mmu_notifier_range bracket;
+	int ret;
+
+	if (!onewalk_any_fit(call, pmdp, addr, end))
+		return ONEWALK_NEED_LOOK;
+
+	open_bracket(call, &bracket);
+	ret = collect_pmd(call, pmdp, addr, end);
+	close_bracket(call, &bracket);
+	return ret;
+}
+
+static int need_look(struct onewalk_call *call, unsigned long addr,
+		     unsigned long end)
+{
+	return ONEWALK_NEED_LOOK;
+}
+
+static int collect_looked(struct onewalk_call *call)
+{
+	static const struct onewalk_walk collect = {
+		.pmd = collect_pmd,
+		.hole = collect_hole,
+		.exotic = collect_nothing,
+	};
+	struct mmu_notifier_range bracket;
+	int ret;
+
+	open_bracket(call, &bracket);
+	ret = onewalk_walk(call, &collect, bracket.start, bracket.end);
+	close_bracket(call, &bracket);
+	return ret;
+}
+
+static int collect_range(struct onewalk_call *call)
+{
+	static const struct onewalk_walk at_once = {
+		.pmd = collect_at_once,
+		.hole = need_look,
+		.exotic = need_look,
+	};
+	int ret;
+
+	if (call->looked)
+		ret = collect_looked(call);
+	else
+		ret = onewalk_walk(call, &at_once, call->range->start,
+				   call->range->end);
 	onewalk_pause(ONEWALK_POINT_COLLECTED);
 	return ret;
 }

@@ -198,20 +198,18 @@ int onewalk_split(struct onewalk_call *call)
 static bool any_off_lru(const struct onewalk_call *call)
 {
 	unsigned long i, npages = onewalk_index(call, call->range->end);
-	const unsigned long both = ONEWALK_PFN_COLLECT | ONEWALK_PFN_VALID;
 	struct page *page;
 	unsigned long pfn;
 
 	for (i = 0; i < npages; i++) {
 		onewalk_resched(i);
 		pfn = call->range->hmm_pfns[i];
-		if ((pfn & both) != both)
+		if (!(pfn & ONEWALK_PFN_COLLECT))
 			continue;
 		/* No reference is held: a guess. Device memory is not online. */
 		pfn &= ~(ONEWALK_PFN_FLAGS | ONEWALK_PFN_PRIVATE);
 		page = pfn_to_online_page(pfn);
-		if (page && !is_zero_pfn(pfn) &&
-		    !folio_test_lru(page_folio(page)))
+		if (page && !is_zero_pfn(pfn) && !PageLRU(page))
 			return true;
 	}
 	return false;

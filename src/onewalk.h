@@ -12,8 +12,9 @@
 /*
  * While a call is under way an entry of hmm_pfns holds, beside its output, the
  * request that it came with, so that an error can give the caller its input
- * back, and whether the page is to be collected. These bits lie between the
- * highest pfn that there can be (52 bits of physical address) and the order.
+ * back, and whether the page is to be collected: then also its pfn, if what is to
+ * be reported does not have it. These bits lie between the highest pfn that there
+ * can be (52 bits of physical address) and the order.
  */
 #define ONEWALK_PFN_WAS_FAULT	BIT_ULL(50)
 #define ONEWALK_PFN_WAS_WRITE	BIT_ULL(49)
@@ -151,6 +152,8 @@ unsigned long onewalk_report(const struct onewalk_call *call,
 bool onewalk_may_move_whole(const struct onewalk_call *call);
 int onewalk_look_at_nothing(struct onewalk_call *call, unsigned long addr,
 			    unsigned long end);
+bool onewalk_fit(const struct onewalk_call *call, unsigned long addr,
+		 const struct onewalk_entry *entry);
 int onewalk_look(struct onewalk_call *call, unsigned long addr,
 		 const struct onewalk_entry *entry);
 void onewalk_set_status(const struct onewalk_call *call, unsigned long i,
@@ -185,6 +188,8 @@ int onewalk_scan(struct onewalk_call *call, unsigned long addr,
 		 unsigned long end);
 const void *onewalk_owner(const struct page *page);
 void onewalk_look_at_pte(pte_t pte, struct onewalk_entry *entry);
+bool onewalk_any_fit(const struct onewalk_call *call, pmd_t *pmdp,
+		     unsigned long addr, unsigned long end);
 struct folio *onewalk_get_folio(const struct onewalk_call *call, pmd_t *pmdp);
 
 /* fault.c */

@@ -93,24 +93,22 @@ static bool lost_write(const struct onewalk_call *call, unsigned long pfn,
 /* Why migrate_vma_setup() would not have a page, as far as can be seen. */
 static enum onewalk_status refusal(unsigned long pfn)
 {
-	struct folio *folio;
 	struct page *page;
 
-	if (!(pfn & ONEWALK_PFN_VALID))
+	pfn &= ~(ONEWALK_PFN_FLAGS | ONEWALK_PFN_PRIVATE);
+	if (!pfn)
 		return ONEWALK_STATUS_UNKNOWN;
 
 	/*
 	 * No reference is held, so what is seen is a guess. Device memory may
 	 * have been unplugged since, and its struct pages with it.
 	 */
-	pfn &= ~(ONEWALK_PFN_FLAGS | ONEWALK_PFN_PRIVATE);
 	page = pfn_to_online_page(pfn);
 	if (!page)
 		return ONEWALK_STATUS_LOCKED;
-	folio = page_folio(page);
-	if (folio_test_locked(folio))
+	if (PageLocked(page))
 		return ONEWALK_STATUS_LOCKED;
-	if (!folio_test_lru(folio))
+	if (!PageLRU(page))
 		return ONEWALK_STATUS_NOT_ON_LRU;
 	return ONEWALK_STATUS_UNKNOWN;
 }

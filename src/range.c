@@ -78,6 +78,9 @@ static void keep_output(struct onewalk_call *call)
 	for (i = 0; i < onewalk_index(call, call->range->end); i++) {
 		onewalk_resched(i);
 		pfns[i] &= ~ONEWALK_PFN_PRIVATE;
+		/* A page that a NUMA hint hides. */
+		if (!(pfns[i] & ONEWALK_PFN_VALID))
+			pfns[i] &= ONEWALK_PFN_FLAGS;
 	}
 }
 
@@ -149,11 +152,11 @@ device_page_status(const struct onewalk_migrate *migrate, const void *owner,
  * The pins of a small folio are counted in its references, where those of its
  * mappings must not be taken for them.
  */
-static bool maybe_pinned(struct folio *folio)
+static bool maybe_pinned(struct page *page)
 {
-	if (folio_test_large(folio))
-		return folio_maybe_dma_pinned(folio);
-	return folio_ref_count(folio) - folio_mapcount(folio) >=
+	if (PageCompound(page))
+		return folio_maybe_dma_pinned(page_folio(page));
+	return page_ref_count(page) - (atomic_read(&page->_mapcount) + 1) >=
 	       GUP_PIN_COUNTING_BIAS;
 }
 
@@ -164,7 +167,9 @@ static bool maybe_pinned(struct folio *folio)
  *
  * Refuses what the kernel would refuse only after the driver has copied. What
  * is read here may change at once: whoever needs it to last looks again while
- * holding the folio lock.
+ * holding the folio lock. The page may even become part of another folio: of
+ * flags, Page*() is asked, which folio_test_*() of a kernel with
+ * CONFIG_DEBUG_VM_PGFLAGS would take for a bug.
  */
 enum onewalk_status onewalk_page_status(const struct onewalk_call *call,
 					struct page *page)
@@ -187,9 +192,9 @@ enum onewalk_status onewalk_page_status(const struct onewalk_call *call,
 		return ONEWALK_STATUS_FILE;
 	if (folio_test_ksm(folio))
 		return ONEWALK_STATUS_KSM;
-	if (folio_test_writeback(folio))
+	if (PageWriteback(page))
 		return ONEWALK_STATUS_WRITEBACK;
-	if (maybe_pinned(folio))
+	if (maybe_pinned(page))
 		return ONEWALK_STATUS_PINNED;
 	if ((migrate->flags & ONEWALK_MIGRATE_SKIP_NODE) &&
 	    page_to_nid(page) == migrate->nid)
@@ -212,11 +217,13 @@ enum onewalk_status onewalk_hole_status(const struct onewalk_call *call)
 	return ONEWALK_STATUS_MIGRATING;
 }
 
-/* The driver's page would not carry userfaultfd's protection. */
-static enum onewalk_status zero_status(const struct onewalk_call *call,
-				       const struct onewalk_entry *entry)
+/*
+ * The driver's page would not carry userfaultfd's protection, which may come at
+ * any time before that page does.
+ */
+static enum onewalk_status zero_status(const struct onewalk_call *call)
 {
-	if (entry->uffd)
+	if (userfaultfd_armed(call->vma))
 		return ONEWALK_STATUS_UFFD;
 	if (!(call->migrate->flags & ONEWALK_MIGRATE_SELECT_SYSTEM))
 		return ONEWALK_STATUS_NOT_SELECTED;
@@ -242,10 +249,10 @@ static enum onewalk_status entry_status(const struct onewalk_call *call,
 	case ONEWALK_HOLE:
 		return onewalk_hole_status(call);
 	case ONEWALK_ZERO:
-		return zero_status(call, entry);
+		return zero_status(call);
 	case ONEWALK_PROTNONE:
-		/* Both: userfaultfd may wait for a read, too. */
-		if (entry->uffd)
+		/* Protected from reads, and not by the scan for NUMA hints. */
+		if (entry->uffd && userfaultfd_rwp(call->vma))
 			return ONEWALK_STATUS_UFFD;
 		fallthrough;
 	case ONEWALK_PAGE:
@@ -366,19 +373,6 @@ static bool driver_fills(const struct onewalk_call *call,
 	       (call->vma->vm_flags & VM_WRITE);
 }
 
-/* Mapped by a PMD that the range covers, wanted whole, and the kernel can. */
-static bool migrates_whole(const struct onewalk_call *call, unsigned long addr,
-			   const struct onewalk_entry *entry)
-{
-	unsigned long start = addr & PMD_MASK;
-
-	if (!entry->order || !MIGRATE_VMA_SELECT_COMPOUND ||
-	    !(call->migrate->flags & ONEWALK_MIGRATE_SELECT_COMPOUND))
-		return false;
-	return start >= call->range->start &&
-	       start + PMD_SIZE <= call->range->end;
-}
-
 /*
  * onewalk_may_move_whole() - could huge pages of this call migrate whole
  * @call: the call
@@ -392,6 +386,18 @@ bool onewalk_may_move_whole(const struct onewalk_call *call)
 	       ALIGN(range->start, PMD_SIZE) + PMD_SIZE <= range->end;
 }
 
+/* Mapped by a PMD that the range covers, wanted whole, and the kernel can. */
+static bool migrates_whole(const struct onewalk_call *call, unsigned long addr,
+			   const struct onewalk_entry *entry)
+{
+	unsigned long start = addr & PMD_MASK;
+
+	if (!entry->order || !onewalk_may_move_whole(call))
+		return false;
+	return start >= call->range->start &&
+	       start + PMD_SIZE <= call->range->end;
+}
+
 /* In the batch of some CPU: it would not be isolated. */
 static bool off_lru(const struct onewalk_entry *entry)
 {
@@ -399,14 +405,14 @@ static bool off_lru(const struct onewalk_entry *entry)
 
 	if (entry->kind != ONEWALK_PAGE && entry->kind != ONEWALK_PROTNONE)
 		return false;
-	return !is_zone_device_page(page) && !folio_test_lru(page_folio(page));
+	return !is_zone_device_page(page) && !PageLRU(page);
 }
 
 /*
- * The large folio that has to be split before this page can
- * migrate, or NULL. It is split while nothing is held, since splitting waits for
- * locks and announces invalidations of pages that are not collected. The folio
- * of fault_page is left to the engine, which knows that it is locked.
+ * The large folio that has to be split before this page can migrate, or NULL. It
+ * is split while nothing is held, since splitting waits for locks and announces
+ * invalidations of pages that are not collected. The folio of fault_page is left
+ * to the engine, which knows that it is locked.
  */
 static const struct folio *to_split(const struct onewalk_call *call,
 				    unsigned long addr,
@@ -414,6 +420,7 @@ static const struct folio *to_split(const struct onewalk_call *call,
 {
 	const struct page *fault_page = call->migrate->fault_page;
 	struct folio *folio;
+	struct page *page;
 
 	if (entry->kind == ONEWALK_HOLE)
 		return NULL;
@@ -421,9 +428,10 @@ static const struct folio *to_split(const struct onewalk_call *call,
 	    (!entry->order || onewalk_engine->huge_zero))
 		return NULL;
 
-	folio = page_folio(pfn_to_page(entry->pfn));
-	if (!folio_test_large(folio) || migrates_whole(call, addr, entry))
+	page = pfn_to_page(entry->pfn);
+	if (!PageCompound(page) || migrates_whole(call, addr, entry))
 		return NULL;
+	folio = page_folio(page);
 	if (fault_page && page_folio(fault_page) == folio)
 		return NULL;
 	return folio;
@@ -436,14 +444,40 @@ static bool was_to_split(const struct onewalk_call *call,
 	return call->split == folio && call->split_at == (addr & PMD_MASK);
 }
 
+static enum onewalk_status migrate_status(const struct onewalk_call *call,
+					  unsigned long req,
+					  const struct onewalk_entry *entry)
+{
+	if (!call->migrate || !(req & ONEWALK_PFN_REQ_MIGRATE))
+		return ONEWALK_STATUS_NOT_REQUESTED;
+	return entry_status(call, entry);
+}
+
+/*
+ * onewalk_fit() - is one entry of the page table to migrate
+ * @call: the call, whose entry there is still input
+ * @addr: its address
+ * @entry: what is there
+ *
+ * Called under RCU, or under the page table lock.
+ */
+bool onewalk_fit(const struct onewalk_call *call, unsigned long addr,
+		 const struct onewalk_entry *entry)
+{
+	unsigned long pfn = call->range->hmm_pfns[onewalk_index(call, addr)];
+
+	return migrate_status(call, onewalk_request(call, pfn), entry) ==
+	       ONEWALK_STATUS_MIGRATING;
+}
+
 /*
  * onewalk_look() - decide on one entry of the page table
  * @call: the call
  * @addr: its address
  * @entry: what is there
  *
- * Called under RCU, or under the page table lock. Writes down the output, and marks what is to
- * be collected.
+ * Called under RCU, or under the page table lock. Writes down the output, and
+ * marks what is to be collected.
  *
  * Return: 0 to go on; ONEWALK_NEED_FAULT, ONEWALK_NEED_SPLIT,
  * ONEWALK_NEED_KERNEL or an errno to stop, with nothing written for this entry.
@@ -453,9 +487,9 @@ int onewalk_look(struct onewalk_call *call, unsigned long addr,
 {
 	unsigned long i = onewalk_index(call, addr);
 	unsigned long *pfn = &call->range->hmm_pfns[i];
-	enum onewalk_status status = ONEWALK_STATUS_NOT_REQUESTED;
 	unsigned long req = onewalk_request(call, *pfn);
 	const struct folio *folio;
+	enum onewalk_status status;
 	unsigned long output;
 
 	call->addr = addr;
@@ -463,8 +497,7 @@ int onewalk_look(struct onewalk_call *call, unsigned long addr,
 		return ONEWALK_NEED_KERNEL;
 
 	output = entry_output(call, entry);
-	if (call->migrate && (req & ONEWALK_PFN_REQ_MIGRATE))
-		status = entry_status(call, entry);
+	status = migrate_status(call, req, entry);
 
 	if (needs_fault(req, entry, output) &&
 	    !driver_fills(call, entry, status, req)) {
@@ -490,7 +523,7 @@ int onewalk_look(struct onewalk_call *call, unsigned long addr,
 		status = ONEWALK_STATUS_SPLIT_FAILED;
 
 	if (status == ONEWALK_STATUS_MIGRATING) {
-		output |= ONEWALK_PFN_COLLECT;
+		output |= ONEWALK_PFN_COLLECT | entry->pfn;
 		call->off_lru |= off_lru(entry);
 	}
 	*pfn = onewalk_output_over(*pfn, output);
@@ -677,25 +710,19 @@ static int collect(struct onewalk_call *call)
 
 /*
  * May the range be collected without a look-ahead? It is the usual window of a
- * GPU's fault, and most often there is nothing missing in it. But where nothing
- * migrates, only a look-ahead spares other devices an invalidation, and who
- * faults for it would invalidate ours in turn.
+ * GPU's fault, and most often there is nothing missing in it.
  */
 static bool at_once(struct onewalk_call *call)
 {
 	const struct onewalk_range *range = call->range;
-	unsigned long may_ask = range->default_flags | range->pfn_flags_mask;
 
 	if (!onewalk_engine->at_once || !call->migrate || !call->migrate->vma)
-		return false;
-	if (!(may_ask & ONEWALK_PFN_REQ_MIGRATE))
 		return false;
 	if ((range->start ^ (range->end - 1)) & PMD_MASK)
 		return false;
 
 	call->vma = call->migrate->vma;
-	return accessible(call) && !special_vma(call->vma) &&
-	       vma_is_anonymous(call->vma);
+	return accessible(call) && !special_vma(call->vma);
 }
 
 /* Return: 0 or an error when that was all; else there has to be a look-ahead. */
@@ -708,8 +735,6 @@ static int collect_at_once(struct onewalk_call *call)
 	ret = collect(call);
 	if (ret)
 		restore_input(call, call->addr);
-	if (ret > 0)
-		clear_status(call);
 	return ret;
 }
 

@@ -132,6 +132,11 @@ static void look_at_pmd(struct vm_area_struct *vma, pmd_t pmd,
 		entry->kind = ONEWALK_PAGE;
 }
 
+static bool is_table(pmd_t pmd)
+{
+	return pmd_present(pmd) && !pmd_leaf(pmd) && !pmd_bad(pmd);
+}
+
 /* One entry that covers all of @addr to @end. */
 static int scan_same(struct onewalk_call *call, unsigned long addr,
 		     unsigned long end, struct onewalk_entry *entry)
@@ -202,7 +207,7 @@ static int scan_pmd(struct onewalk_call *call, pmd_t *pmdp, unsigned long addr,
 	pmd = pmdp_get_lockless(pmdp);
 	if (pmd_none(pmd)) {
 		ret = scan_hole(call, addr, end);
-	} else if (pmd_present(pmd) && !pmd_leaf(pmd) && !pmd_bad(pmd)) {
+	} else if (is_table(pmd)) {
 		ret = scan_pte_table(call, pmd, addr, end);
 	} else {
 		look_at_pmd(call->vma, pmd, addr, &entry);
@@ -337,6 +342,36 @@ int onewalk_scan(struct onewalk_call *call, unsigned long addr,
 	return onewalk_walk(call, &scan, addr, end);
 }
 
+/*
+ * onewalk_any_fit() - is anything in a PTE table to migrate
+ * @call: the call, whose entries there are still input
+ * @pmdp: the PMD entry of what may be a PTE table
+ * @addr: where to begin
+ * @end: where to end
+ *
+ * Without the table's lock, so a guess.
+ */
+bool onewalk_any_fit(const struct onewalk_call *call, pmd_t *pmdp,
+		     unsigned long addr, unsigned long end)
+{
+	struct onewalk_entry entry;
+	bool fit = false;
+	pte_t *ptep;
+	pmd_t pmd;
+
+	rcu_read_lock();
+	pmd = pmdp_get_lockless(pmdp);
+	if (is_table(pmd)) {
+		ptep = pte_offset_kernel(&pmd, addr);
+		for (; addr < end && !fit; addr += PAGE_SIZE, ptep++) {
+			onewalk_look_at_pte(ptep_get_lockless(ptep), &entry);
+			fit = onewalk_fit(call, addr, &entry);
+		}
+	}
+	rcu_read_unlock();
+	return fit;
+}
+
 /* The page that this PMD entry, or the PTE below it, maps now. */
 static struct page *mapped_page(pmd_t *pmdp, struct vm_area_struct *vma,
 				unsigned long addr)
@@ -346,7 +381,7 @@ static struct page *mapped_page(pmd_t *pmdp, struct vm_area_struct *vma,
 
 	if (pmd_none(pmd))
 		return NULL;
-	if (pmd_present(pmd) && !pmd_leaf(pmd) && !pmd_bad(pmd))
+	if (is_table(pmd))
 		onewalk_look_at_pte(ptep_get_lockless(pte_offset_kernel(&pmd, addr)),
 				    &entry);
 	else

@@ -18,37 +18,38 @@
 #define INJECT	"/sys/kernel/debug/onewalk/inject"
 #define RESUME	"/sys/kernel/debug/onewalk/resume"
 
-/* More than one PTE table, so that there is a look-ahead. */
-#define MANY	1024
-/* In one PTE table: looked at and collected in one go. */
-#define FEW	64
+#define NPAGES	64
 
 FIXTURE(injected) {
 	int fd;
 	char *addr;
-	uint8_t status[MANY];
+	uint8_t status[NPAGES];
 	struct onewalk_dummy_migrate result;
 };
 
+/*
+ * In one PTE table it is looked at and collected in one go; a range that begins
+ * in the middle of the first of two is looked at ahead.
+ */
 FIXTURE_VARIANT(injected) {
-	size_t npages;
 	unsigned int method;
+	size_t first;
 };
 
 FIXTURE_VARIANT_ADD(injected, range_in_one_table) {
-	.npages = FEW, .method = ONEWALK_DUMMY_RANGE,
+	.method = ONEWALK_DUMMY_RANGE,
 };
 
 FIXTURE_VARIANT_ADD(injected, range_of_tables) {
-	.npages = MANY, .method = ONEWALK_DUMMY_RANGE,
+	.method = ONEWALK_DUMMY_RANGE, .first = HUGE / PAGE - NPAGES / 2,
 };
 
 FIXTURE_VARIANT_ADD(injected, setup_in_one_table) {
-	.npages = FEW, .method = ONEWALK_DUMMY_SETUP,
+	.method = ONEWALK_DUMMY_SETUP,
 };
 
 FIXTURE_VARIANT_ADD(injected, setup_of_tables) {
-	.npages = MANY, .method = ONEWALK_DUMMY_SETUP,
+	.method = ONEWALK_DUMMY_SETUP, .first = HUGE / PAGE - NPAGES / 2,
 };
 
 FIXTURE_SETUP(injected)
@@ -58,10 +59,11 @@ FIXTURE_SETUP(injected)
 
 	self->fd = dummy_open(0);
 	ASSERT_LE(0, self->fd);
-	/* from a table's start, in pages of their own */
-	self->addr = map_aligned(MANY, HUGE);
+	/* two tables, whose pages are nobody else's */
+	self->addr = map_aligned(2 * HUGE / PAGE, HUGE);
 	ASSERT_NE(NULL, self->addr);
-	fill(self->addr, variant->npages, 1);
+	self->addr += variant->first * PAGE;
+	fill(self->addr, NPAGES, 1);
 }
 
 /* Every point is off again. */
@@ -111,7 +113,7 @@ static unsigned int struck(const char *point)
 static int migrate(FIXTURE_DATA(injected) *self,
 		   const FIXTURE_VARIANT(injected) *variant)
 {
-	return dummy_migrate(self->fd, self->addr, variant->npages,
+	return dummy_migrate(self->fd, self->addr, NPAGES,
 			     variant->method, ONEWALK_DUMMY_MIGRATE_FAULT,
 			     self->status, NULL, &self->result);
 }
@@ -122,13 +124,13 @@ static void check_whole(struct __test_metadata *_metadata,
 			const FIXTURE_VARIANT(injected) *variant)
 {
 	inject_nothing();
-	EXPECT_EQ(0, forgotten_pages(self->addr, variant->npages));
-	EXPECT_EQ(-1, wrong_page(self->addr, variant->npages, 1));
+	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
 	EXPECT_OK(migrate(self, variant));
-	EXPECT_EQ(variant->npages, self->result.moved);
-	EXPECT_EQ(-1, wrong_on_device(self->fd, self->addr, variant->npages, 1));
-	EXPECT_EQ(-1, wrong_page(self->addr, variant->npages, 1));
-	EXPECT_EQ(0, forgotten_pages(self->addr, variant->npages));
+	EXPECT_EQ(NPAGES, self->result.moved);
+	EXPECT_EQ(-1, wrong_on_device(self->fd, self->addr, NPAGES, 1));
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
 }
 
 /* --- a page that cannot be had stays, and only that --- */
@@ -143,7 +145,7 @@ static void one_page_stays(struct __test_metadata *_metadata,
 	ASSERT_OK(inject(point, 7, 1));
 	ASSERT_OK(migrate(self, variant));
 	EXPECT_EQ(1, struck(point));
-	for (i = 0; i < variant->npages; i++) {
+	for (i = 0; i < NPAGES; i++) {
 		if (self->status[i] == ONEWALK_STATUS_MIGRATING)
 			continue;
 		EXPECT_EQ(why, self->status[i]);
@@ -151,7 +153,7 @@ static void one_page_stays(struct __test_metadata *_metadata,
 		stayed++;
 	}
 	EXPECT_EQ(1, stayed);
-	EXPECT_EQ(variant->npages - 1, self->result.moved);
+	EXPECT_EQ(NPAGES - 1, self->result.moved);
 	check_whole(_metadata, self, variant);
 }
 
@@ -184,13 +186,13 @@ TEST_F(injected, huge_page_that_cannot_be_split_stays)
 	size_t i;
 
 	MUST(map_huge(&addr, 2));
-	fill(addr, variant->npages, 1);
-	self->addr = addr;
+	self->addr = (char *)addr + variant->first * PAGE;
+	fill(self->addr, NPAGES, 1);
 	ASSERT_OK(inject("split", 0, ~0U));
 	ASSERT_OK(migrate(self, variant));
 	EXPECT_LE(1, struck("split"));
 	EXPECT_EQ(0, self->result.moved);
-	for (i = 0; i < variant->npages; i++)
+	for (i = 0; i < NPAGES; i++)
 		ASSERT_EQ(ONEWALK_STATUS_SPLIT_FAILED, self->status[i]);
 	check_whole(_metadata, self, variant);
 }
@@ -202,14 +204,14 @@ static void call_fails(struct __test_metadata *_metadata,
 		       const FIXTURE_VARIANT(injected) *variant,
 		       const char *point, int err, enum onewalk_status why)
 {
-	size_t i, page = variant->npages / 2;
+	size_t i, page = NPAGES / 2;
 
 	MUST(swap_out(self->addr + page * PAGE, 1));
 	ASSERT_OK(inject(point, 0, 1));
 	EXPECT_EQ(err, migrate(self, variant));
 	EXPECT_EQ(1, struck(point));
 	EXPECT_EQ(0, self->result.moved);
-	for (i = 0; i < variant->npages; i++)
+	for (i = 0; i < NPAGES; i++)
 		EXPECT_EQ(i == page ? why : ONEWALK_STATUS_STOPPED,
 			  self->status[i])
 			TH_LOG("page %zu", i);
@@ -239,14 +241,14 @@ TEST_F(injected, table_that_vanishes_costs_another_round)
 	ASSERT_OK(inject("table", 0, 2));
 	EXPECT_OK(migrate(self, variant));
 	EXPECT_EQ(2, struck("table"));
-	EXPECT_EQ(variant->npages, self->result.moved);
+	EXPECT_EQ(NPAGES, self->result.moved);
 	check_whole(_metadata, self, variant);
 }
 
 /* With the first table collected each time; the driver gives up in the end. */
 TEST_F(injected, table_that_always_vanishes_ends_in_ebusy)
 {
-	ASSERT_OK(inject("table", variant->npages > 512, ~0U));
+	ASSERT_OK(inject("table", variant->first > 0, ~0U));
 	EXPECT_EQ(-EBUSY, migrate(self, variant));
 	EXPECT_LT(8, struck("table"));
 	EXPECT_EQ(0, self->result.moved);
@@ -258,7 +260,7 @@ TEST_F(injected, invalidation_costs_another_call)
 	ASSERT_OK(inject("invalidated", 0, 1));
 	EXPECT_OK(migrate(self, variant));
 	EXPECT_EQ(1, struck("invalidated"));
-	EXPECT_EQ(variant->npages, self->result.moved);
+	EXPECT_EQ(NPAGES, self->result.moved);
 	check_whole(_metadata, self, variant);
 }
 
@@ -318,9 +320,9 @@ TEST_F(injected, any_allocation_may_fail)
 		EXPECT_TRUE(!ret || ret == -ENOMEM)
 			TH_LOG("allocation %u: %d", n, ret);
 		if (left)
-			EXPECT_EQ(variant->npages, self->result.moved);
-		EXPECT_EQ(0, forgotten_pages(self->addr, variant->npages));
-		EXPECT_EQ(-1, wrong_page(self->addr, variant->npages, 1));
+			EXPECT_EQ(NPAGES, self->result.moved);
+		EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
+		EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
 	}
 	EXPECT_TRUE(left);
 	EXPECT_LT(20, n);
@@ -364,19 +366,19 @@ static const char * const pauses[] = {
 /* Some calls pass a point not at all; not to wait for them, look ahead. */
 static bool passes(const FIXTURE_VARIANT(injected) *variant, const char *point)
 {
-	return variant->npages == MANY || strcmp(point, "looked");
+	return variant->first || strcmp(point, "looked");
 }
 
 /* With the memory gone in the middle of it, the rest moves, or nothing does. */
 TEST_F(injected, memory_zapped_between_two_steps_is_gone_and_no_more)
 {
 	struct call call = { .self = self, .variant = variant };
-	size_t i, half = variant->npages / 2;
+	size_t i, half = NPAGES / 2;
 
 	for (i = 0; i < sizeof(pauses) / sizeof(*pauses); i++) {
 		if (!passes(variant, pauses[i]))
 			continue;
-		fill(self->addr, variant->npages, 1);
+		fill(self->addr, NPAGES, 1);
 		ASSERT_OK(inject(pauses[i], 0, 1));
 		pthread_create(&call.thread, NULL, call_thread, &call);
 		ASSERT_TRUE(wait_until_paused())
@@ -387,12 +389,12 @@ TEST_F(injected, memory_zapped_between_two_steps_is_gone_and_no_more)
 
 		EXPECT_OK(call.ret)
 			TH_LOG("%s: %d", pauses[i], call.ret);
-		EXPECT_EQ(0, forgotten_pages(self->addr, variant->npages));
+		EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
 		EXPECT_EQ(-1, nonzero_page(self->addr, half));
 		EXPECT_EQ(-1, wrong_page(self->addr + half * PAGE,
-					 variant->npages - half, 1));
+					 NPAGES - half, 1));
 	}
-	fill(self->addr, variant->npages, 1);
+	fill(self->addr, NPAGES, 1);
 	check_whole(_metadata, self, variant);
 }
 
@@ -420,7 +422,7 @@ TEST_F(injected, memory_touched_between_two_steps_is_right)
 	struct call call = { .self = self, .variant = variant };
 	struct toucher toucher = {
 		.addr = self->addr,
-		.npages = variant->npages,
+		.npages = NPAGES,
 	};
 	size_t i;
 
@@ -442,8 +444,8 @@ TEST_F(injected, memory_touched_between_two_steps_is_right)
 		EXPECT_OK(call.ret);
 		EXPECT_EQ(-1, toucher.wrong);
 		/* and all come back for the next call */
-		EXPECT_EQ(-1, wrong_page(self->addr, variant->npages, 1));
-		EXPECT_EQ(0, forgotten_pages(self->addr, variant->npages));
+		EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+		EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
 	}
 	check_whole(_metadata, self, variant);
 }
@@ -459,8 +461,8 @@ static int die_at(FIXTURE_DATA(injected) *self,
 		int fd = dummy_open(0);
 
 		inject(point, 0, 1);
-		fill(self->addr, variant->npages, 2);
-		dummy_migrate(fd, self->addr, variant->npages, variant->method,
+		fill(self->addr, NPAGES, 2);
+		dummy_migrate(fd, self->addr, NPAGES, variant->method,
 			      ONEWALK_DUMMY_MIGRATE_FAULT, NULL, NULL, NULL);
 		_exit(0);
 	}
@@ -481,8 +483,8 @@ TEST_F(injected, process_killed_between_two_steps_takes_nothing_with_it)
 			continue;
 		EXPECT_OK(die_at(self, variant, pauses[i]))
 			TH_LOG("%s", pauses[i]);
-		EXPECT_EQ(0, forgotten_pages(self->addr, variant->npages));
-		EXPECT_EQ(-1, wrong_page(self->addr, variant->npages, 1));
+		EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
+		EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
 	}
 	check_whole(_metadata, self, variant);
 	EXPECT_TRUE(device_is_empty(self->fd));

@@ -284,9 +284,24 @@ TEST_F(method, gives_back_what_is_not_copied)
  * Where nothing migrates, two devices that have the same window mapped do not
  * take it from each other: that might never end.
  */
-TEST_F(method, leaves_another_device_what_it_maps_of_a_file)
+static void stay_mapped(struct __test_metadata *_metadata,
+			FIXTURE_DATA(method) *self,
+			const FIXTURE_VARIANT(method) *variant, int other,
+			const char *addr, size_t npages)
 {
 	struct onewalk_dummy_info info;
+
+	ASSERT_EQ(-1, wrong_on_device(other, addr, npages, 1));
+	ASSERT_OK(dummy_migrate(self->fd, addr, npages, variant->method,
+				variant->flags, self->status, NULL,
+				&self->result));
+	EXPECT_EQ(0, self->result.moved);
+	ASSERT_OK(dummy_info(other, &info));
+	EXPECT_EQ(npages, info.mapped);
+}
+
+TEST_F(method, leaves_another_device_what_it_maps_of_a_file)
+{
 	void *addr;
 	int other;
 
@@ -297,14 +312,26 @@ TEST_F(method, leaves_another_device_what_it_maps_of_a_file)
 	ASSERT_LE(0, other);
 	MUST(map_shared(&addr, NPAGES));
 	fill(addr, NPAGES, 1);
-	ASSERT_EQ(-1, wrong_on_device(other, addr, NPAGES, 1));
-	ASSERT_OK(dummy_migrate(self->fd, addr, NPAGES, variant->method,
-				variant->flags, self->status, NULL,
-				&self->result));
-	EXPECT_EQ(0, self->result.moved);
+	stay_mapped(_metadata, self, variant, other, addr, NPAGES);
 	EXPECT_EQ(NPAGES, count_status(self, ONEWALK_STATUS_FILE));
-	ASSERT_OK(dummy_info(other, &info));
-	EXPECT_EQ(NPAGES, info.mapped);
+	close(other);
+}
+
+TEST_F(method, leaves_another_device_what_is_pinned)
+{
+	int other;
+
+	if (!method_is_ours(variant->method))
+		SKIP(return, "the kernel's own ways invalidate it");
+
+	other = dummy_open(1);
+	ASSERT_LE(0, other);
+	/* in one table, and in two */
+	fill(self->addr, NPAGES, 1);
+	ASSERT_OK(dummy_pin(other, self->addr, NPAGES));
+	stay_mapped(_metadata, self, variant, other, self->addr, HUGE / PAGE - FIRST);
+	stay_mapped(_metadata, self, variant, other, self->addr, NPAGES);
+	EXPECT_EQ(NPAGES, count_status(self, ONEWALK_STATUS_PINNED));
 	close(other);
 }
 
