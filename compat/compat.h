@@ -85,6 +85,7 @@ ONEWALK_KSYMS(ONEWALK_DECLARE_KSYM)
 
 #ifndef ONEWALK_HAVE_PTE_OFFSET_MAP_LOCK
 #undef pte_offset_map_lock
+#define pte_offset_map_lock	onewalk_k_pte_offset_map_lock
 pte_t *pte_offset_map_lock(struct mm_struct *mm, pmd_t *pmdp,
 			   unsigned long addr, spinlock_t **ptlp);
 #endif

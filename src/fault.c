@@ -208,8 +208,11 @@ static bool any_off_lru(const struct onewalk_call *call)
 			continue;
 		/* No reference is held: a guess. Device memory is not online. */
 		pfn &= ~(ONEWALK_PFN_FLAGS | ONEWALK_PFN_PRIVATE);
+		/* a hole, or the zero page */
+		if (!pfn || is_zero_pfn(pfn))
+			continue;
 		page = pfn_to_online_page(pfn);
-		if (page && !is_zero_pfn(pfn) && !PageLRU(page))
+		if (page && !PageLRU(page))
 			return true;
 	}
 	return false;

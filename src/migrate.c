@@ -186,8 +186,10 @@ static void give_up(const struct onewalk_migrate *migrate)
  * was, and all folio locks and references are dropped, those of the
  * destinations too. The copying must be over, and visible to the CPU. Mirrors
  * migrate_vma_finalize(), but that one must not be given destinations when
- * migrate_vma_pages() was not called. Does nothing when npages is 0, and sets it
- * to 0.
+ * migrate_vma_pages() was not called. This one must be given the very @migrate
+ * that onewalk_migrate_pages() got: after a copy of it, or the kernel's own
+ * functions, have moved the pages, it would put the old ones back. Does nothing
+ * when npages is 0, and sets it to 0.
  *
  * Context: Process context; may sleep. The mmap lock is held, and may be
  * released afterwards.

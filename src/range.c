@@ -167,9 +167,9 @@ static bool maybe_pinned(struct page *page)
  *
  * Refuses what the kernel would refuse only after the driver has copied. What
  * is read here may change at once: whoever needs it to last looks again while
- * holding the folio lock. The page may even become part of another folio: of
- * flags, Page*() is asked, which folio_test_*() of a kernel with
- * CONFIG_DEBUG_VM_PGFLAGS would take for a bug.
+ * holding the folio lock. The page may even become part of another folio, which
+ * folio_test_*() of a kernel with CONFIG_DEBUG_VM_PGFLAGS takes for a bug, and
+ * Page*() does not.
  */
 enum onewalk_status onewalk_page_status(const struct onewalk_call *call,
 					struct page *page)
@@ -203,8 +203,12 @@ enum onewalk_status onewalk_page_status(const struct onewalk_call *call,
 }
 
 /*
- * onewalk_hole_status() - may a hole be filled by the driver
- * @call: the call; vma is where the hole is
+ * onewalk_hole_status() - may a hole, or the zero page, be filled by the driver
+ * @call: the call; vma is where it is
+ *
+ * Not where userfaultfd is armed: the driver's page would not carry a protection
+ * that comes to the zero page, which a hole may become at any time, before that
+ * page does. The kernel does not look for one.
  */
 enum onewalk_status onewalk_hole_status(const struct onewalk_call *call)
 {
@@ -212,19 +216,13 @@ enum onewalk_status onewalk_hole_status(const struct onewalk_call *call)
 		return ONEWALK_STATUS_SPECIAL;
 	if (!vma_is_anonymous(call->vma))
 		return ONEWALK_STATUS_FILE;
-	if (userfaultfd_missing(call->vma))
+	if (userfaultfd_armed(call->vma))
 		return ONEWALK_STATUS_UFFD;
 	return ONEWALK_STATUS_MIGRATING;
 }
 
-/*
- * The driver's page would not carry userfaultfd's protection, which may come at
- * any time before that page does.
- */
 static enum onewalk_status zero_status(const struct onewalk_call *call)
 {
-	if (userfaultfd_armed(call->vma))
-		return ONEWALK_STATUS_UFFD;
 	if (!(call->migrate->flags & ONEWALK_MIGRATE_SELECT_SYSTEM))
 		return ONEWALK_STATUS_NOT_SELECTED;
 	return onewalk_hole_status(call);
@@ -454,7 +452,7 @@ static enum onewalk_status migrate_status(const struct onewalk_call *call,
 }
 
 /*
- * onewalk_fit() - is one entry of the page table to migrate
+ * onewalk_fit() - is one entry of the page table to migrate, as it is
  * @call: the call, whose entry there is still input
  * @addr: its address
  * @entry: what is there
@@ -465,9 +463,10 @@ bool onewalk_fit(const struct onewalk_call *call, unsigned long addr,
 		 const struct onewalk_entry *entry)
 {
 	unsigned long pfn = call->range->hmm_pfns[onewalk_index(call, addr)];
+	unsigned long req = onewalk_request(call, pfn);
 
-	return migrate_status(call, onewalk_request(call, pfn), entry) ==
-	       ONEWALK_STATUS_MIGRATING;
+	return migrate_status(call, req, entry) == ONEWALK_STATUS_MIGRATING &&
+	       !to_split(call, addr, entry);
 }
 
 /*
@@ -715,8 +714,11 @@ static int collect(struct onewalk_call *call)
 static bool at_once(struct onewalk_call *call)
 {
 	const struct onewalk_range *range = call->range;
+	unsigned long may_ask = range->default_flags | range->pfn_flags_mask;
 
 	if (!onewalk_engine->at_once || !call->migrate || !call->migrate->vma)
+		return false;
+	if (!(may_ask & ONEWALK_PFN_REQ_MIGRATE))
 		return false;
 	if ((range->start ^ (range->end - 1)) & PMD_MASK)
 		return false;
@@ -897,7 +899,8 @@ static int check(struct onewalk_range *range)
  * mmap lock was taken.
  *
  * Return: 0, or an error, after which nothing is prepared, @range->hmm_pfns
- * holds its requests and in-out flags again, and onewalk_migrate_range_setup() does nothing:
+ * holds its requests and in-out flags again, and onewalk_migrate_range_setup()
+ * does nothing:
  *
  * * -EINVAL: an argument is NULL that must not be, addresses are unaligned,
  *   empty or wrapped, a flag is unknown, REQ_MIGRATE without @range->migrate,

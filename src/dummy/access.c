@@ -12,6 +12,17 @@
 
 #include "dummy.h"
 
+/* Memory of memfd_secret() is not in the kernel's own page table. */
+static bool is_secret(struct page *page)
+{
+	const void *kaddr = kmap_local_page(page);
+	unsigned long word;
+	bool secret = copy_from_kernel_nofault(&word, kaddr, sizeof(word));
+
+	kunmap_local(kaddr);
+	return secret;
+}
+
 /**
  * dummy_load() - read what the device maps
  * @mirror: the mirror
@@ -32,7 +43,7 @@ unsigned long dummy_load(struct dummy_mirror *mirror, unsigned long addr,
 	for (i = 0; i < npages; i++) {
 		page = dummy_mapped_page(mirror, addr + (i << PAGE_SHIFT),
 					 want);
-		if (!page)
+		if (!page || is_secret(page))
 			break;
 		memcpy_from_page(buffer + (i << PAGE_SHIFT), page, 0, PAGE_SIZE);
 	}
@@ -50,17 +61,6 @@ static void mark_dirty(const struct dummy_device *device, struct page *page,
 	if (dummy_is_private(device) && (access & ONEWALK_DUMMY_MAPPED_DEVICE))
 		page = dummy_backed_page(page);
 	folio_mark_dirty(page_folio(page));
-}
-
-/* Memory of memfd_secret() is not in the kernel's own page table. */
-static bool is_secret(struct page *page)
-{
-	const void *kaddr = kmap_local_page(page);
-	unsigned long word;
-	bool secret = copy_from_kernel_nofault(&word, kaddr, sizeof(word));
-
-	kunmap_local(kaddr);
-	return secret;
 }
 
 /**

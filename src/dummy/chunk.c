@@ -427,6 +427,17 @@ static void remove_chunk(struct dummy_chunk *chunk)
 }
 
 /*
+ * A page that is mapped nowhere comes back by itself, when its last reference
+ * goes, and must not be evicted: the kernel would look where to map it by an
+ * anon_vma that may be gone. (So it may be when the page is unmapped while it is
+ * being evicted, but rarely: the kernel's eviction does not hold on to it.)
+ */
+static bool is_mapped(const struct dummy_chunk *chunk, unsigned long index)
+{
+	return folio_mapped(page_folio(onewalk_pgmap_page(&chunk->pgmap, index)));
+}
+
+/*
  * How many pages one eviction can take from @index on: a large page, or single
  * ones in a row. The pages between could be what a large page left when it was
  * freed, and migrate_device_range() does not find its way through those.
@@ -442,7 +453,8 @@ static unsigned long evictable(const struct dummy_chunk *chunk,
 		return folio_nr_pages(page_folio(page));
 
 	for (i = index + 1; i < end && test_bit(i, chunk->map); i++)
-		if (PageHead(onewalk_pgmap_page(&chunk->pgmap, i)))
+		if (PageHead(onewalk_pgmap_page(&chunk->pgmap, i)) ||
+		    !is_mapped(chunk, i))
 			break;
 	return i - index;
 }
@@ -454,6 +466,8 @@ static void evict_once(struct dummy_chunk *chunk, bool killable)
 	for_each_set_bit(i, chunk->map, chunk->npages) {
 		if (killable && fatal_signal_pending(current))
 			return;
+		if (!is_mapped(chunk, i))
+			continue;
 		nr = evictable(chunk, i);
 		dummy_evict(chunk->src, chunk->dst,
 			    page_to_pfn(onewalk_pgmap_page(&chunk->pgmap, i)),
