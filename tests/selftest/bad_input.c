@@ -3,7 +3,7 @@
  * Bad input at every ioctl and at every exported call gets the documented
  * errno, and costs the device no page and the process no byte.
  */
-/* vm: not with memory=coherent: nothing here depends on it */
+/* vm: not with memory=coherent; vm: one kind of memory: nothing here depends on it */
 #include "kselftest_harness.h"
 
 #include <limits.h>

@@ -3,6 +3,7 @@
  * The mirrored process is gone, or going, and somebody else still has the
  * device open: every call says so, and nothing is lost.
  */
+/* vm: not with memory=system: where there is device memory, there is more to lose */
 #include "kselftest_harness.h"
 
 #include <fcntl.h>

@@ -4,6 +4,7 @@
  * the process unmaps, forks, swaps and dies beside. Every word of memory names
  * its own address and a version, so that a wrong byte cannot hide.
  */
+/* vm: not with memory=system: where there is device memory, there is more to lose */
 #include "kselftest_harness.h"
 
 #include <linux/userfaultfd.h>

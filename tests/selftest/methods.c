@@ -335,6 +335,31 @@ TEST_F(method, leaves_another_device_what_is_pinned)
 	close(other);
 }
 
+/* A large folio that PTEs map, and one page of which somebody has. */
+TEST_F(method, leaves_another_device_what_cannot_be_split)
+{
+	struct iovec iov = { .iov_len = PAGE };
+	void *addr;
+	int other, fds[2];
+
+	if (!method_is_ours(variant->method) || engine_is_portable())
+		SKIP(return, "the kernel's own ways invalidate it");
+
+	other = dummy_open(1);
+	ASSERT_LE(0, other);
+	SET_UP(map_huge(&addr, 1));
+	mprotect(addr, PAGE, PROT_READ);
+	mprotect(addr, PAGE, PROT_READ | PROT_WRITE);
+	iov.iov_base = addr;
+	ASSERT_EQ(0, pipe(fds));
+	ASSERT_EQ(PAGE, vmsplice(fds[1], &iov, 1, 0));
+	stay_mapped(_metadata, self, variant, other, addr, 64);
+	EXPECT_EQ(64, count_status(self, ONEWALK_STATUS_SPLIT_FAILED));
+	close(fds[0]);
+	close(fds[1]);
+	close(other);
+}
+
 /* Swapped in to be read, a page stays in the swap cache: that holds nobody. */
 TEST_F(method, takes_pages_out_of_the_swap_cache)
 {

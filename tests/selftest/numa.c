@@ -7,7 +7,7 @@
  */
 /* What hints switch on and off is code: see tests/vm/README.md. */
 /* vm: --in-turn --append "numa=fake=2" */
-/* vm: not with memory=coherent: the same as with private memory */
+/* vm: not with memory=coherent; vm: one kind of memory: nothing here depends on it */
 #include "kselftest_harness.h"
 
 #include <linux/mempolicy.h>

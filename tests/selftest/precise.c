@@ -4,7 +4,7 @@
  * by probes on the kernel's own functions, in the calling thread.
  */
 /* vm: --in-turn */
-/* vm: not with memory=coherent: where pages go to does not count here */
+/* vm: not with memory=coherent; vm: one kind of memory: where pages go to does not count here */
 #include "kselftest_harness.h"
 
 #include <sched.h>

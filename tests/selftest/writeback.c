@@ -3,7 +3,7 @@
  * A page that is mapped while it is still being written to swap. Apart from the
  * other tests, because there must be no other swap.
  */
-/* vm: not with memory=coherent: nothing here depends on it */
+/* vm: not with memory=coherent; vm: one kind of memory: nothing here depends on it */
 #include "kselftest_harness.h"
 
 #include <fcntl.h>

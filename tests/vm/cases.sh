@@ -31,15 +31,18 @@ in_short() { [ "$SLOW" != 1 ] && [ -z "${LONG:-}" ]; }
 
 # modes FILE: the ways in which a test is run on the kernel of kernel_row: with each kind of
 # memory, but for those that it has nothing to say about (a comment "vm: not with memory=KIND"),
-# and with the engine that is not the best if it asks for both
+# or the first of them if any will do ("vm: one kind of memory"), and with the engine that is not
+# the best if it asks for both
 modes() {
 	local kind
 	case $1 in
 	*.sh) echo any ;;
 	*)
 		for kind in ${MEMORY//,/ }; do
-			grep -q "vm: not with memory=$kind" "$1" || printf '%s ' "$kind"
+			! grep -q "vm: not with memory=$kind" "$1" || continue
+			printf '%s ' "$kind"
 			! in_short || return 0
+			! grep -q 'vm: one kind of memory' "$1" || break
 		done
 		! grep -q '\* engines: both' "$1" || echo "${MEMORY%%,*},portable"
 		;;
