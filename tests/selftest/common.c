@@ -90,6 +90,13 @@ bool run_long(void)
 	return value && strcmp(value, "1") == 0;
 }
 
+bool run_short(void)
+{
+	const char *slow = getenv("ONEWALK_SLOW");
+
+	return slow && atoi(slow) > 1 && !run_long();
+}
+
 bool engine_is_portable(void)
 {
 	char engine[32];

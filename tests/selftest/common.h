@@ -77,6 +77,8 @@ bool memory_is_coherent(void);
 bool has_device_memory(void);
 /* ONEWALK_LONG=1: stress longer than CI can afford */
 bool run_long(void);
+/* A slow kernel, and no more time than CI has: what others can test is left out. */
+bool run_short(void);
 /* The engine in use is "portable": some statuses read UNKNOWN there. */
 bool engine_is_portable(void);
 
