@@ -124,8 +124,7 @@ static void move(struct run *run, enum onewalk_dummy_method method)
 		.npages = NPAGES,
 		.status = ours ? (uintptr_t)run->status : 0,
 		.method = method,
-		.flags = ONEWALK_DUMMY_MIGRATE_FAULT |
-			 (ours ? ONEWALK_DUMMY_MIGRATE_COMPOUND : 0),
+		.flags = ONEWALK_DUMMY_MIGRATE_FAULT,
 	};
 	memset(run->status, 0xff, sizeof(run->status));
 	start_counting();

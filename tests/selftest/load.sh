@@ -49,6 +49,10 @@ refused() {
 memory_free() {
 	sync
 	echo 3 >/proc/sys/vm/drop_caches
+	# KASAN holds back what was freed, until its cache is told to shrink
+	for cache in /sys/kernel/slab/*/shrink; do
+		echo 1 >"$cache"
+	done
 	sleep 1
 	awk '/^MemFree:/ { print $2 }' /proc/meminfo
 }
