@@ -7,6 +7,9 @@
  */
 #include "kselftest_harness.h"
 
+#include <fcntl.h>
+#include <sys/uio.h>
+
 #include "common.h"
 
 /* More than one PTE table, in a range that begins in the middle of one. */
