@@ -33,7 +33,7 @@
  */
 struct table {
 	struct vm_area_struct	*vma;
-	spinlock_t		*ptl;
+	spinlock_t		*ptl;		/* the page table's own */
 	pte_t			*ptep;
 	unsigned long		start;
 	unsigned long		end;

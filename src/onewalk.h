@@ -209,8 +209,8 @@ struct migrate_vma onewalk_kernel_args(const struct onewalk_migrate *migrate);
 /**
  * struct onewalk_engine - a way to collect pages
  * @name: what engine= calls it
- * @init: NULL, or returns 0 when this kernel can be served, or an errno;
- *	@by_name: it is what the administrator asked for
+ * @init: NULL, or returns 0 when this kernel can be served, or an errno; its
+ *	argument: this engine is what the administrator asked for
  * @reason: after @init failed: what is missing
  * @huge_zero: collects the huge zero page as it is; else its mapping is split
  * @at_once: can look and collect in one go, without a look-ahead, when the range

@@ -116,8 +116,8 @@ enum onewalk_dummy_method {
 #define ONEWALK_DUMMY_MIGRATE_UNLOCKED	(1U << 3)
 #define ONEWALK_DUMMY_MIGRATE_SKIP_NODE	(1U << 4) /* not what is on node @nid */
 #define ONEWALK_DUMMY_MIGRATE_NO_COPY	(1U << 5) /* prepare, then give up and all back */
-#define ONEWALK_DUMMY_MIGRATE_COMPOUND	(1U << 6) /* large folios whole, if kernel and memory can */
-#define ONEWALK_DUMMY_MIGRATE_ANEW	(1U << 7) /* what is on the device: to another place there */
+#define ONEWALK_DUMMY_MIGRATE_COMPOUND	(1U << 6) /* large folios whole, if possible */
+#define ONEWALK_DUMMY_MIGRATE_ANEW	(1U << 7) /* what is on the device to another place there */
 
 /**
  * struct onewalk_dummy_migrate - fault in and migrate a range
