@@ -85,9 +85,17 @@ ONEWALK_KSYMS(ONEWALK_DECLARE_KSYM)
 
 #ifndef ONEWALK_HAVE_PTE_OFFSET_MAP_LOCK
 #undef pte_offset_map_lock
-#define pte_offset_map_lock	onewalk_k_pte_offset_map_lock
-pte_t *pte_offset_map_lock(struct mm_struct *mm, pmd_t *pmdp,
-			   unsigned long addr, spinlock_t **ptlp);
+pte_t *onewalk_k_pte_offset_map_lock(struct mm_struct *mm, pmd_t *pmdp,
+				     unsigned long addr, spinlock_t **ptlp);
+static inline pte_t *pte_offset_map_lock(struct mm_struct *mm, pmd_t *pmdp,
+					 unsigned long addr, spinlock_t **ptlp)
+{
+	pte_t *ptep;
+
+	__cond_lock(*ptlp, ptep = onewalk_k_pte_offset_map_lock(mm, pmdp, addr,
+								ptlp));
+	return ptep;
+}
 #endif
 
 #ifndef ONEWALK_HAVE_FOLIO_REMOVE_RMAP_PTE

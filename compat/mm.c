@@ -86,8 +86,8 @@ pte_t *pte_offset_map_lock(struct mm_struct *mm, pmd_t *pmdp,
 }
 #else
 /* Under the mmap lock a PTE table of these kernels stays what it is. */
-pte_t *pte_offset_map_lock(struct mm_struct *mm, pmd_t *pmdp,
-			   unsigned long addr, spinlock_t **ptlp)
+pte_t *onewalk_k_pte_offset_map_lock(struct mm_struct *mm, pmd_t *pmdp,
+				     unsigned long addr, spinlock_t **ptlp)
 {
 	pmd_t pmd = pmdp_get_lockless(pmdp);
 
@@ -95,6 +95,8 @@ pte_t *pte_offset_map_lock(struct mm_struct *mm, pmd_t *pmdp,
 		return NULL;
 	*ptlp = pte_lockptr(mm, &pmd);
 	spin_lock(*ptlp);
+	/* sparse: the caller counts it */
+	__release(*ptlp);
 	return pte_offset_map(&pmd, addr);
 }
 #endif

@@ -283,22 +283,24 @@ static int collect_pmd(struct onewalk_call *call, pmd_t *pmdp,
 		.start = addr,
 		.end = end,
 	};
+	pte_t *ptep;
 	int ret;
 
 	if (fatal_signal_pending(current))
 		return -EINTR;
 
-	table.ptep = onewalk_fails(ONEWALK_POINT_TABLE) ? NULL :
-		     pte_offset_map_lock(call->mm, pmdp, addr, &table.ptl);
-	if (!table.ptep)
+	ptep = onewalk_fails(ONEWALK_POINT_TABLE) ? NULL :
+	       pte_offset_map_lock(call->mm, pmdp, addr, &table.ptl);
+	if (!ptep)
 		return pmd_none(pmdp_get_lockless(pmdp)) ?
 			collect_hole(call, addr, end) :
 			collect_nothing(call, addr, end);
 
+	table.ptep = ptep;
 	ret = look_at_entries(call, &table);
 	if (!ret)
 		collect_entries(call, &table);
-	pte_unmap_unlock(table.ptep, table.ptl);
+	pte_unmap_unlock(ptep, table.ptl);
 	return ret;
 }
 
