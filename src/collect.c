@@ -350,12 +350,6 @@ static int collect_at_once(struct onewalk_call *call, pmd_t *pmdp,
 	return ret;
 }
 
-static int need_look(struct onewalk_call *call, unsigned long addr,
-		     unsigned long end)
-{
-	return ONEWALK_NEED_LOOK;
-}
-
 static int collect_looked(struct onewalk_call *call)
 {
 	static const struct onewalk_walk collect = {
@@ -376,8 +370,8 @@ static int collect_range(struct onewalk_call *call)
 {
 	static const struct onewalk_walk at_once = {
 		.pmd = collect_at_once,
-		.hole = need_look,
-		.exotic = need_look,
+		.hole = collect_hole,
+		.exotic = collect_nothing,
 	};
 	int ret;
 
@@ -399,6 +393,11 @@ static bool left_to_the_kernel(const struct onewalk_call *call)
 	return call->migrate->fault_page || onewalk_may_move_whole(call);
 }
 
+static bool unified_at_once(const struct onewalk_call *call)
+{
+	return !left_to_the_kernel(call);
+}
+
 /*
  * After a failure there is something to restore only in a call with several
  * tables, and those have been looked at before: all entries are output, and say
@@ -410,8 +409,7 @@ static int unified_collect(struct onewalk_call *call)
 	int ret;
 
 	if (left_to_the_kernel(call))
-		return call->looked ? onewalk_portable.collect(call) :
-				      ONEWALK_NEED_LOOK;
+		return onewalk_portable.collect(call);
 
 	own = (struct onewalk_own){
 		.collected = ONEWALK_PFN_VALID | ONEWALK_PFN_MIGRATE,
@@ -435,7 +433,7 @@ const struct onewalk_engine onewalk_unified = {
 	.name		= "unified",
 	.init		= onewalk_ksyms_init,
 	.reason		= onewalk_ksyms_reason,
-	.at_once	= true,
+	.at_once	= unified_at_once,
 	.split		= onewalk_split,
 	.drain_all	= lru_add_drain_all,
 	.collect	= unified_collect,

@@ -44,7 +44,7 @@ enum onewalk_kind {
  * struct onewalk_entry - what the page table holds at one address
  * @kind: what it is
  * @write: a page or device page that may be written
- * @uffd: present, and write-protected by userfaultfd
+ * @uffd: present, and protected by userfaultfd
  * @order: order of the mapping, 0 for a PTE
  * @pfn: for ZERO, PAGE, PROTNONE and DEVICE: the pfn of this very page
  * @owner: for DEVICE: owner of the pgmap, read once; NULL when the page was in
@@ -213,8 +213,8 @@ struct migrate_vma onewalk_kernel_args(const struct onewalk_migrate *migrate);
  *	argument: this engine is what the administrator asked for
  * @reason: after @init failed: what is missing
  * @huge_zero: collects the huge zero page as it is; else its mapping is split
- * @at_once: can look and collect in one go, without a look-ahead, when the range
- *	lies in one PTE table
+ * @at_once: NULL, or can this call, if its range lies in one PTE table, be looked
+ *	at and collected in one go, without a look-ahead
  * @split: try to split the large folio that is mapped at call->addr with
  *	call->order; nothing is held but the mmap lock
  * @drain_all: NULL, or drains the LRU batches of all CPUs
@@ -229,7 +229,7 @@ struct onewalk_engine {
 	int		(*init)(bool by_name);
 	const char	*(*reason)(void);
 	bool		huge_zero;
-	bool		at_once;
+	bool		(*at_once)(const struct onewalk_call *call);
 	int		(*split)(struct onewalk_call *call);
 	void		(*drain_all)(void);
 	int		(*collect)(struct onewalk_call *call);

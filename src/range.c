@@ -716,9 +716,10 @@ static bool at_once(struct onewalk_call *call)
 	const struct onewalk_range *range = call->range;
 	unsigned long may_ask = range->default_flags | range->pfn_flags_mask;
 
-	if (!onewalk_engine->at_once || !call->migrate || !call->migrate->vma)
+	if (!call->migrate || !call->migrate->vma ||
+	    !(may_ask & ONEWALK_PFN_REQ_MIGRATE))
 		return false;
-	if (!(may_ask & ONEWALK_PFN_REQ_MIGRATE))
+	if (!onewalk_engine->at_once || !onewalk_engine->at_once(call))
 		return false;
 	if ((range->start ^ (range->end - 1)) & PMD_MASK)
 		return false;
@@ -727,11 +728,21 @@ static bool at_once(struct onewalk_call *call)
 	return accessible(call) && !special_vma(call->vma);
 }
 
+/* Nothing is looked at yet. */
+static void begin_round(struct onewalk_call *call)
+{
+	call->addr = call->range->start;
+	call->looked = false;
+	call->split = NULL;
+	call->off_lru = false;
+}
+
 /* Return: 0 or an error when that was all; else there has to be a look-ahead. */
 static int collect_at_once(struct onewalk_call *call)
 {
 	int ret;
 
+	begin_round(call);
 	/* What this process has just touched is in this CPU's batch. */
 	lru_add_drain();
 	ret = collect(call);
@@ -745,8 +756,7 @@ static int one_round(struct onewalk_call *call)
 	int ret;
 
 	clear_status(call);
-	call->split = NULL;
-	call->off_lru = false;
+	begin_round(call);
 	ret = look_ahead(call);
 	if (ret)
 		return ret;
@@ -784,16 +794,11 @@ static int range_fault(struct onewalk_call *call)
 	if (invalidated(call))
 		return -EBUSY;
 
-	call->addr = call->range->start;
-	call->looked = false;
-	call->split = NULL;
-	call->off_lru = false;
 	ret = at_once(call) ? collect_at_once(call) : ONEWALK_NEED_LOOK;
 	while (ret > 0 || (ret == -EAGAIN && --rounds)) {
 		ret = one_round(call);
 		if (ret)
 			restore_input(call, call->addr);
-		call->looked = false;
 	}
 	if (!ret) {
 		keep_output(call);
