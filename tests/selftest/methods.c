@@ -292,11 +292,13 @@ TEST_F(method, gives_back_what_is_not_copied)
  */
 static void stay_mapped(struct __test_metadata *_metadata,
 			FIXTURE_DATA(method) *self,
-			const FIXTURE_VARIANT(method) *variant, int other,
+			const FIXTURE_VARIANT(method) *variant,
 			const char *addr, size_t npages)
 {
 	struct onewalk_dummy_info info;
+	int other = dummy_open(1);
 
+	ASSERT_LE(0, other);
 	ASSERT_EQ(-1, wrong_on_device(other, addr, npages, 1));
 	ASSERT_OK(dummy_migrate(self->fd, addr, npages, variant->method,
 				variant->flags, self->status, NULL,
@@ -304,41 +306,33 @@ static void stay_mapped(struct __test_metadata *_metadata,
 	EXPECT_EQ(0, self->result.moved);
 	ASSERT_OK(dummy_info(other, &info));
 	EXPECT_EQ(npages, info.mapped);
+	close(other);
 }
 
 TEST_F(method, leaves_another_device_what_it_maps_of_a_file)
 {
 	void *addr;
-	int other;
 
 	if (!method_is_ours(variant->method))
 		SKIP(return, "the kernel's own ways invalidate it");
 
-	other = dummy_open(1);
-	ASSERT_LE(0, other);
 	MUST(map_shared(&addr, NPAGES));
 	fill(addr, NPAGES, 1);
-	stay_mapped(_metadata, self, variant, other, addr, NPAGES);
+	stay_mapped(_metadata, self, variant, addr, NPAGES);
 	EXPECT_EQ(NPAGES, count_status(self, ONEWALK_STATUS_FILE));
-	close(other);
 }
 
 TEST_F(method, leaves_another_device_what_is_pinned)
 {
-	int other;
-
 	if (!method_is_ours(variant->method))
 		SKIP(return, "the kernel's own ways invalidate it");
 
-	other = dummy_open(1);
-	ASSERT_LE(0, other);
 	/* in one table, and in two */
 	fill(self->addr, NPAGES, 1);
-	ASSERT_OK(dummy_pin(other, self->addr, NPAGES));
-	stay_mapped(_metadata, self, variant, other, self->addr, HUGE / PAGE - FIRST);
-	stay_mapped(_metadata, self, variant, other, self->addr, NPAGES);
+	ASSERT_OK(dummy_pin(self->fd, self->addr, NPAGES));
+	stay_mapped(_metadata, self, variant, self->addr, HUGE / PAGE - FIRST);
+	stay_mapped(_metadata, self, variant, self->addr, NPAGES);
 	EXPECT_EQ(NPAGES, count_status(self, ONEWALK_STATUS_PINNED));
-	close(other);
 }
 
 /* A large folio that PTEs map, and one page of which somebody has. */
@@ -346,24 +340,21 @@ TEST_F(method, leaves_another_device_what_cannot_be_split)
 {
 	struct iovec iov = { .iov_len = PAGE };
 	void *addr;
-	int other, fds[2];
+	int fds[2];
 
 	if (!method_is_ours(variant->method) || engine_is_portable())
 		SKIP(return, "the kernel's own ways invalidate it");
 
-	other = dummy_open(1);
-	ASSERT_LE(0, other);
 	SET_UP(map_huge(&addr, 1));
 	mprotect(addr, PAGE, PROT_READ);
 	mprotect(addr, PAGE, PROT_READ | PROT_WRITE);
 	iov.iov_base = addr;
 	ASSERT_EQ(0, pipe(fds));
 	ASSERT_EQ(PAGE, vmsplice(fds[1], &iov, 1, 0));
-	stay_mapped(_metadata, self, variant, other, addr, 64);
+	stay_mapped(_metadata, self, variant, addr, 64);
 	EXPECT_EQ(64, count_status(self, ONEWALK_STATUS_SPLIT_FAILED));
 	close(fds[0]);
 	close(fds[1]);
-	close(other);
 }
 
 /* Swapped in to be read, a page stays in the swap cache: that holds nobody. */
