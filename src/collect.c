@@ -3,9 +3,9 @@
  * Collecting: present entries become migration entries, one PTE table after the
  * other, each under one hold of its lock and with one TLB flush.
  *
- * Before an entry is touched its whole table is looked at, under the same lock,
- * so that a table with something missing is left as it was. Nothing here waits
- * for anybody: a folio that cannot be locked at once stays.
+ * What the look-ahead saw was a snapshot: each entry is looked at again here, and
+ * if what has to be there is not, all that was collected goes back. Nothing here
+ * waits for anybody: a folio that cannot be locked at once stays.
  *
  * A collected page is locked and has one more reference, and where it was mapped
  * in this process there is a migration entry, which keeps faults and everybody
@@ -117,7 +117,7 @@ static bool replace_entry(struct table *table, unsigned long addr, pte_t *ptep,
 	return true;
 }
 
-/* One page that the look at this very table found fit to migrate. */
+/* One page that is fit to migrate, as it seems. */
 static enum onewalk_status collect_page(const struct onewalk_call *call,
 					struct table *table, unsigned long addr,
 					pte_t *ptep,
@@ -147,54 +147,9 @@ static enum onewalk_status collect_page(const struct onewalk_call *call,
 	return status;
 }
 
-static void collect_entry(struct onewalk_call *call, struct table *table,
-			  unsigned long addr, pte_t *ptep)
-{
-	unsigned long i = onewalk_index(call, addr);
-	unsigned long *pfn = &call->range->hmm_pfns[i];
-	unsigned long output = ONEWALK_PFN_MIGRATE;
-	enum onewalk_status status;
-	struct onewalk_entry entry;
-
-	onewalk_look_at_pte(ptep_get(ptep), &entry);
-	*pfn &= ~ONEWALK_PFN_COLLECT;
-
-	/* For the driver to fill: there is nothing to collect. */
-	if (entry.kind != ONEWALK_HOLE && entry.kind != ONEWALK_ZERO) {
-		status = collect_page(call, table, addr, ptep, &entry);
-		onewalk_set_status(call, i, status);
-		if (status != ONEWALK_STATUS_MIGRATING)
-			return;
-		call->held++;
-		output |= ONEWALK_PFN_VALID | entry.pfn;
-		if (entry.write)
-			output |= ONEWALK_PFN_WRITE;
-	}
-	*pfn = onewalk_output_over(onewalk_input_of(*pfn), output);
-}
-
-static void collect_entries(struct onewalk_call *call, struct table *table)
-{
-	const unsigned long *pfns = call->range->hmm_pfns;
-	unsigned long addr = table->start;
-	pte_t *ptep = table->ptep;
-
-	for (; addr < table->end; addr += PAGE_SIZE, ptep++)
-		if (pfns[onewalk_index(call, addr)] & ONEWALK_PFN_COLLECT)
-			collect_entry(call, table, addr, ptep);
-	if (table->last)
-		flush_tlb_range(table->vma, table->first, table->last);
-	/*
-	 * Unmapping mlocked pages leaves references to them in a batch of this
-	 * CPU's, which would count as pins.
-	 */
-	if (table->vma->vm_flags & VM_LOCKED)
-		lru_add_drain();
-}
-
 /*
- * Look at a page again, or for the first time. A large folio that the look-ahead
- * could not split stays large; but one that it did not see is another matter.
+ * Look at a page again. A large folio that the look-ahead could not split stays
+ * large; but one that it did not see is another matter.
  */
 static int look_again(struct onewalk_call *call, unsigned long addr,
 		      const struct onewalk_entry *entry)
@@ -205,8 +160,7 @@ static int look_again(struct onewalk_call *call, unsigned long addr,
 	int ret;
 
 	call->was_fit = saved & ONEWALK_PFN_COLLECT;
-	if (call->looked)
-		*pfn = onewalk_input_of(saved);
+	*pfn = onewalk_input_of(saved);
 	ret = onewalk_look(call, addr, entry);
 	call->was_fit = false;
 	if (ret)
@@ -214,23 +168,55 @@ static int look_again(struct onewalk_call *call, unsigned long addr,
 	return ret;
 }
 
-static int look_at_entries(struct onewalk_call *call, const struct table *table)
+static int collect_entry(struct onewalk_call *call, struct table *table,
+			 unsigned long addr, pte_t *ptep)
 {
-	unsigned long addr = table->start;
-	pte_t *ptep = table->ptep;
+	unsigned long i = onewalk_index(call, addr);
+	unsigned long *pfn = &call->range->hmm_pfns[i];
+	unsigned long output = ONEWALK_PFN_MIGRATE;
+	enum onewalk_status status;
 	struct onewalk_entry entry;
 	int ret;
 
-	for (; addr < table->end; addr += PAGE_SIZE, ptep++) {
-		onewalk_look_at_pte(ptep_get(ptep), &entry);
-		ret = look_again(call, addr, &entry);
-		if (ret)
-			return ret;
-	}
+	onewalk_look_at_pte(ptep_get(ptep), &entry);
+	ret = look_again(call, addr, &entry);
+	if (ret || !(*pfn & ONEWALK_PFN_COLLECT))
+		return ret;
 
-	/* All of them hold their output now. */
-	call->addr = table->end;
-	return !call->looked && call->off_lru ? ONEWALK_NEED_DRAIN : 0;
+	*pfn &= ~ONEWALK_PFN_COLLECT;
+
+	/* For the driver to fill: there is nothing to collect. */
+	if (entry.kind != ONEWALK_HOLE && entry.kind != ONEWALK_ZERO) {
+		status = collect_page(call, table, addr, ptep, &entry);
+		onewalk_set_status(call, i, status);
+		if (status != ONEWALK_STATUS_MIGRATING)
+			return 0;
+		call->held++;
+		output |= ONEWALK_PFN_VALID | entry.pfn;
+		if (entry.write)
+			output |= ONEWALK_PFN_WRITE;
+	}
+	*pfn = onewalk_output_over(onewalk_input_of(*pfn), output);
+	return 0;
+}
+
+static int collect_entries(struct onewalk_call *call, struct table *table)
+{
+	unsigned long addr = table->start;
+	pte_t *ptep = table->ptep;
+	int ret = 0;
+
+	for (; addr < table->end && !ret; addr += PAGE_SIZE, ptep++)
+		ret = collect_entry(call, table, addr, ptep);
+	if (table->last)
+		flush_tlb_range(table->vma, table->first, table->last);
+	/*
+	 * Unmapping mlocked pages leaves references to them in a batch of this
+	 * CPU's, which would count as pins.
+	 */
+	if (table->vma->vm_flags & VM_LOCKED)
+		lru_add_drain();
+	return ret;
 }
 
 /* A stretch without a PTE table: all of it is holes now. */
@@ -241,9 +227,6 @@ static int collect_hole(struct onewalk_call *call, unsigned long addr,
 	unsigned long *pfns = call->range->hmm_pfns;
 	unsigned long i;
 	int ret;
-
-	if (!call->looked)
-		return ONEWALK_NEED_LOOK;
 
 	for (; addr < end; addr += PAGE_SIZE) {
 		i = onewalk_index(call, addr);
@@ -265,9 +248,6 @@ static int collect_nothing(struct onewalk_call *call, unsigned long addr,
 			   unsigned long end)
 {
 	const unsigned long *pfns = call->range->hmm_pfns;
-
-	if (!call->looked)
-		return ONEWALK_NEED_LOOK;
 
 	for (; addr < end; addr += PAGE_SIZE)
 		if (pfns[onewalk_index(call, addr)] & ONEWALK_PFN_COLLECT)
@@ -297,9 +277,7 @@ static int collect_pmd(struct onewalk_call *call, pmd_t *pmdp,
 			collect_nothing(call, addr, end);
 
 	table.ptep = ptep;
-	ret = look_at_entries(call, &table);
-	if (!ret)
-		collect_entries(call, &table);
+	ret = collect_entries(call, &table);
 	pte_unmap_unlock(ptep, table.ptl);
 	return ret;
 }
@@ -331,23 +309,38 @@ static void close_bracket(struct onewalk_call *call,
 }
 
 /*
- * All of the range, without a look-ahead. But where nothing migrates, no other
- * device shall lose what it maps: who faults for it would make ours lose it in
- * turn. And where there is no table, there is more to do than to collect.
+ * All of the range, in one descent: the look-ahead, and then, if nothing has to
+ * be done first and something is to migrate, the rest. Else no other device shall
+ * lose what it maps: who faults for it would make ours lose it in turn.
  */
 static int collect_at_once(struct onewalk_call *call, pmd_t *pmdp,
 			   unsigned long addr, unsigned long end)
 {
 	struct mmu_notifier_range bracket;
-	int ret;
+	int ret = onewalk_scan_pmd(call, pmdp, addr, end);
 
-	if (!onewalk_any_fit(call, pmdp, addr, end))
-		return ONEWALK_NEED_LOOK;
+	if (ret)
+		return ret;
 
+	call->addr = end;
+	if (call->off_lru)
+		return ONEWALK_NEED_DRAIN;
+
+	call->looked = true;
+	if (onewalk_nothing_fit(call))
+		return 0;
+
+	onewalk_pause(ONEWALK_POINT_LOOKED);
 	open_bracket(call, &bracket);
 	ret = collect_pmd(call, pmdp, addr, end);
 	close_bracket(call, &bracket);
 	return ret;
+}
+
+static int need_look(struct onewalk_call *call, unsigned long addr,
+		     unsigned long end)
+{
+	return ONEWALK_NEED_LOOK;
 }
 
 static int collect_looked(struct onewalk_call *call)
@@ -370,8 +363,8 @@ static int collect_range(struct onewalk_call *call)
 {
 	static const struct onewalk_walk at_once = {
 		.pmd = collect_at_once,
-		.hole = collect_hole,
-		.exotic = collect_nothing,
+		.hole = need_look,
+		.exotic = need_look,
 	};
 	int ret;
 
@@ -399,9 +392,8 @@ static bool unified_at_once(const struct onewalk_call *call)
 }
 
 /*
- * After a failure there is something to restore only in a call with several
- * tables, and those have been looked at before: all entries are output, and say
- * what is collected.
+ * Nothing is collected before all entries have been looked at: from then on they
+ * are output, and say what there is to restore.
  */
 static int unified_collect(struct onewalk_call *call)
 {

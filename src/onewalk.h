@@ -139,7 +139,7 @@ static inline void onewalk_resched(unsigned long i)
 #define ONEWALK_NEED_SPLIT	3
 /* Internal: pages have to be drained from the LRU batches first. */
 #define ONEWALK_NEED_DRAIN	4
-/* Internal: this was not, or is no more, what can be collected: look ahead. */
+/* Internal: this cannot be collected, or not any more: look ahead. */
 #define ONEWALK_NEED_LOOK	5
 
 /* range.c */
@@ -152,10 +152,9 @@ unsigned long onewalk_report(const struct onewalk_call *call,
 bool onewalk_may_move_whole(const struct onewalk_call *call);
 int onewalk_look_at_nothing(struct onewalk_call *call, unsigned long addr,
 			    unsigned long end);
-bool onewalk_fit(const struct onewalk_call *call, unsigned long addr,
-		 const struct onewalk_entry *entry);
 int onewalk_look(struct onewalk_call *call, unsigned long addr,
 		 const struct onewalk_entry *entry);
+bool onewalk_nothing_fit(const struct onewalk_call *call);
 void onewalk_set_status(const struct onewalk_call *call, unsigned long i,
 			enum onewalk_status status);
 void onewalk_stop_status(u8 *status, unsigned long npages);
@@ -186,10 +185,10 @@ int onewalk_walk(struct onewalk_call *call, const struct onewalk_walk *walk,
 		 unsigned long addr, unsigned long end);
 int onewalk_scan(struct onewalk_call *call, unsigned long addr,
 		 unsigned long end);
+int onewalk_scan_pmd(struct onewalk_call *call, pmd_t *pmdp, unsigned long addr,
+		     unsigned long end);
 const void *onewalk_owner(const struct page *page);
 void onewalk_look_at_pte(pte_t pte, struct onewalk_entry *entry);
-bool onewalk_any_fit(const struct onewalk_call *call, pmd_t *pmdp,
-		     unsigned long addr, unsigned long end);
 struct folio *onewalk_get_folio(const struct onewalk_call *call, pmd_t *pmdp);
 
 /* fault.c */
@@ -214,7 +213,7 @@ struct migrate_vma onewalk_kernel_args(const struct onewalk_migrate *migrate);
  * @reason: after @init failed: what is missing
  * @huge_zero: collects the huge zero page as it is; else its mapping is split
  * @at_once: NULL, or can this call, if its range lies in one PTE table, be looked
- *	at and collected in one go, without a look-ahead
+ *	at and collected in one descent
  * @split: try to split the large folio that is mapped at call->addr with
  *	call->order; nothing is held but the mmap lock
  * @drain_all: NULL, or drains the LRU batches of all CPUs

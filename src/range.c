@@ -154,8 +154,9 @@ device_page_status(const struct onewalk_migrate *migrate, const void *owner,
  */
 static bool maybe_pinned(struct page *page)
 {
+	/* Not folio_maybe_dma_pinned(), which tests flags: see below. */
 	if (PageCompound(page))
-		return folio_maybe_dma_pinned(page_folio(page));
+		return atomic_read(&page_folio(page)->_pincount) > 0;
 	return page_ref_count(page) - (atomic_read(&page->_mapcount) + 1) >=
 	       GUP_PIN_COUNTING_BIAS;
 }
@@ -452,24 +453,6 @@ static enum onewalk_status migrate_status(const struct onewalk_call *call,
 }
 
 /*
- * onewalk_fit() - is one entry of the page table to migrate, as it is
- * @call: the call, whose entry there is still input
- * @addr: its address
- * @entry: what is there
- *
- * Called under RCU, or under the page table lock.
- */
-bool onewalk_fit(const struct onewalk_call *call, unsigned long addr,
-		 const struct onewalk_entry *entry)
-{
-	unsigned long pfn = call->range->hmm_pfns[onewalk_index(call, addr)];
-	unsigned long req = onewalk_request(call, pfn);
-
-	return migrate_status(call, req, entry) == ONEWALK_STATUS_MIGRATING &&
-	       !to_split(call, addr, entry);
-}
-
-/*
  * onewalk_look() - decide on one entry of the page table
  * @call: the call
  * @addr: its address
@@ -671,13 +654,13 @@ static int begin_migrate(struct onewalk_call *call)
 	return 0;
 }
 
-/* What the look-ahead found fit; without one, all of the range may be. */
-static bool nothing_to_collect(const struct onewalk_call *call)
+/*
+ * onewalk_nothing_fit() - did the look-ahead find nothing that is to migrate
+ * @call: the call, looked ahead
+ */
+bool onewalk_nothing_fit(const struct onewalk_call *call)
 {
 	unsigned long i, npages = onewalk_index(call, call->range->end);
-
-	if (!call->looked)
-		return false;
 
 	for (i = 0; i < npages; i++) {
 		onewalk_resched(i);
@@ -691,14 +674,15 @@ static int collect(struct onewalk_call *call)
 {
 	struct onewalk_migrate *migrate = call->migrate;
 	unsigned long npages = onewalk_index(call, call->range->end);
-	int ret;
+	int ret = 0;
 
 	if (!migrate || !migrate->vma)
 		return 0;
 
 	onewalk_pause(ONEWALK_POINT_CHECKED);
 	memset(migrate->dst, 0, npages * sizeof(*migrate->dst));
-	ret = nothing_to_collect(call) ? 0 : onewalk_engine->collect(call);
+	if (!call->looked || !onewalk_nothing_fit(call))
+		ret = onewalk_engine->collect(call);
 	onewalk_assert(!ret || !call->held);
 	onewalk_assert(!call->bracket);
 	if (!ret)
@@ -708,8 +692,8 @@ static int collect(struct onewalk_call *call)
 }
 
 /*
- * May the range be collected without a look-ahead? It is the usual window of a
- * GPU's fault, and most often there is nothing missing in it.
+ * May the range be looked at and collected in one descent? It is the usual window
+ * of a GPU's fault, and most often there is nothing missing in it.
  */
 static bool at_once(struct onewalk_call *call)
 {

@@ -196,8 +196,19 @@ static int scan_pte_table(struct onewalk_call *call, pmd_t pmd,
 	return 0;
 }
 
-static int scan_pmd(struct onewalk_call *call, pmd_t *pmdp, unsigned long addr,
-		    unsigned long end)
+/*
+ * onewalk_scan_pmd() - show each entry below a PMD entry to onewalk_look()
+ * @call: the call; its vma is not a hugetlb one
+ * @pmdp: the PMD entry, of whatever kind
+ * @addr: where to begin
+ * @end: where to end
+ *
+ * The mmap lock is held. Does not sleep.
+ *
+ * Return: as onewalk_scan().
+ */
+int onewalk_scan_pmd(struct onewalk_call *call, pmd_t *pmdp, unsigned long addr,
+		     unsigned long end)
 {
 	struct onewalk_entry entry;
 	pmd_t pmd;
@@ -227,7 +238,7 @@ static int scan_exotic(struct onewalk_call *call, unsigned long addr,
 }
 
 static const struct onewalk_walk scan = {
-	.pmd = scan_pmd,
+	.pmd = onewalk_scan_pmd,
 	.hole = scan_large_hole,
 	.exotic = scan_exotic,
 };
@@ -340,36 +351,6 @@ int onewalk_scan(struct onewalk_call *call, unsigned long addr,
 		 unsigned long end)
 {
 	return onewalk_walk(call, &scan, addr, end);
-}
-
-/*
- * onewalk_any_fit() - is anything in a PTE table to migrate
- * @call: the call, whose entries there are still input
- * @pmdp: the PMD entry of what may be a PTE table
- * @addr: where to begin
- * @end: where to end
- *
- * Without the table's lock, so a guess.
- */
-bool onewalk_any_fit(const struct onewalk_call *call, pmd_t *pmdp,
-		     unsigned long addr, unsigned long end)
-{
-	struct onewalk_entry entry;
-	bool fit = false;
-	pte_t *ptep;
-	pmd_t pmd;
-
-	rcu_read_lock();
-	pmd = pmdp_get_lockless(pmdp);
-	if (is_table(pmd)) {
-		ptep = pte_offset_kernel(&pmd, addr);
-		for (; addr < end && !fit; addr += PAGE_SIZE, ptep++) {
-			onewalk_look_at_pte(ptep_get_lockless(ptep), &entry);
-			fit = onewalk_fit(call, addr, &entry);
-		}
-	}
-	rcu_read_unlock();
-	return fit;
 }
 
 /* The page that this PMD entry, or the PTE below it, maps now. */

@@ -28,8 +28,8 @@ FIXTURE(injected) {
 };
 
 /*
- * In one PTE table it is looked at and collected in one go; a range that begins
- * in the middle of the first of two is looked at ahead.
+ * One PTE table is looked at and collected in one descent; for a range that begins
+ * in the middle of the first of two there is a second one.
  */
 FIXTURE_VARIANT(injected) {
 	unsigned int method;
@@ -363,12 +363,6 @@ static const char * const pauses[] = {
 	"entered", "looked", "checked", "collected", "unmapped",
 };
 
-/* Some calls pass a point not at all; not to wait for them, look ahead. */
-static bool passes(const FIXTURE_VARIANT(injected) *variant, const char *point)
-{
-	return variant->first || strcmp(point, "looked");
-}
-
 /* With the memory gone in the middle of it, the rest moves, or nothing does. */
 TEST_F(injected, memory_zapped_between_two_steps_is_gone_and_no_more)
 {
@@ -376,8 +370,6 @@ TEST_F(injected, memory_zapped_between_two_steps_is_gone_and_no_more)
 	size_t i, half = NPAGES / 2;
 
 	for (i = 0; i < sizeof(pauses) / sizeof(*pauses); i++) {
-		if (!passes(variant, pauses[i]))
-			continue;
 		fill(self->addr, NPAGES, 1);
 		ASSERT_OK(inject(pauses[i], 0, 1));
 		pthread_create(&call.thread, NULL, call_thread, &call);
@@ -427,8 +419,6 @@ TEST_F(injected, memory_touched_between_two_steps_is_right)
 	size_t i;
 
 	for (i = 0; i < sizeof(pauses) / sizeof(*pauses); i++) {
-		if (!passes(variant, pauses[i]))
-			continue;
 		ASSERT_OK(inject(pauses[i], 0, 1));
 		/* before the call has the mmap lock, which a new stack needs */
 		atomic_store(&toucher.go, false);
@@ -479,8 +469,6 @@ TEST_F(injected, process_killed_between_two_steps_takes_nothing_with_it)
 	size_t i;
 
 	for (i = 0; i < sizeof(pauses) / sizeof(*pauses); i++) {
-		if (!passes(variant, pauses[i]))
-			continue;
 		EXPECT_OK(die_at(self, variant, pauses[i]))
 			TH_LOG("%s", pauses[i]);
 		EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));

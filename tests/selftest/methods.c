@@ -357,6 +357,30 @@ TEST_F(method, leaves_another_device_what_cannot_be_split)
 	close(fds[1]);
 }
 
+/* A page that cannot be read makes the call fail, though others could migrate. */
+TEST_F(method, leaves_another_device_what_lies_before_poison)
+{
+	size_t npages = HUGE / PAGE - FIRST;
+	struct onewalk_dummy_info info;
+	int other;
+
+	if (!method_is_ours(variant->method))
+		SKIP(return, "the kernel's own ways invalidate it");
+
+	fill(self->addr, npages, 1);
+	SET_UP(poison(self->addr + (npages - 1) * PAGE));
+	other = dummy_open(1);
+	ASSERT_LE(0, other);
+	ASSERT_EQ(-1, wrong_on_device(other, self->addr, npages - 1, 1));
+	ASSERT_EQ(-EFAULT, dummy_migrate(self->fd, self->addr, npages,
+					 variant->method,
+					 ONEWALK_DUMMY_MIGRATE_FAULT,
+					 self->status, NULL, &self->result));
+	ASSERT_OK(dummy_info(other, &info));
+	EXPECT_EQ(npages - 1, info.mapped);
+	close(other);
+}
+
 /* Swapped in to be read, a page stays in the swap cache: that holds nobody. */
 TEST_F(method, takes_pages_out_of_the_swap_cache)
 {

@@ -224,15 +224,16 @@ static void expect_each_time(struct __test_metadata *_metadata,
 }
 
 /*
- * For the unified engine that is one visit of the page table, with no look
- * ahead, under one hold of its lock, and one flush of the TLB.
+ * For the unified engine that is one descent and one visit of the page table, one
+ * hold of its lock and one flush of the TLB.
  */
 TEST_F(precise, one_table_takes_one_visit_one_hold_and_one_flush)
 {
 	if (engine_is_portable())
 		SKIP(return, "the portable engine walks twice");
 
-	expect_each_time(_metadata, self, variant, "onewalk:scan_pmd", 0);
+	expect_each_time(_metadata, self, variant, "onewalk:onewalk_walk", 1);
+	expect_each_time(_metadata, self, variant, "onewalk:onewalk_scan_pmd", 1);
 	expect_each_time(_metadata, self, variant, "onewalk:collect_pmd", 1);
 	expect_each_time(_metadata, self, variant,
 			 "onewalk:onewalk_k_pte_offset_map_lock", 1);
@@ -250,7 +251,8 @@ TEST_F(precise, each_of_many_tables_takes_one_look_one_hold_and_one_flush)
 	self->npages = TABLES * NPAGES;
 	self->addr = map_aligned(self->npages, HUGE);
 	ASSERT_NE(NULL, self->addr);
-	expect_each_time(_metadata, self, variant, "onewalk:scan_pmd", TABLES);
+	expect_each_time(_metadata, self, variant, "onewalk:onewalk_scan_pmd",
+			 TABLES);
 	expect_each_time(_metadata, self, variant, "onewalk:collect_pmd",
 			 TABLES);
 	expect_each_time(_metadata, self, variant,
