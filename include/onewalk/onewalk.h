@@ -213,7 +213,7 @@ static inline unsigned int onewalk_pfn_to_map_order(unsigned long pfn)
  *	0. Elsewhere, and without this flag, it is split.
  * @ONEWALK_MIGRATE_FAULT: fault in what is missing before migrating it, as
  *	ONEWALK_PFN_REQ_FAULT does page by page. A hole in an anonymous VMA is
- *	not faulted: the driver fills it.
+ *	not faulted, unless userfaultfd is armed: the driver fills it.
  * @ONEWALK_MIGRATE_SKIP_NODE: leave system memory that is already on
  *	&onewalk_migrate.nid.
  * @ONEWALK_MIGRATE_SELECT: every kind of page that there is to select.

@@ -40,8 +40,9 @@
  *	that never migrates (VM_IO, VM_PFNMAP, VM_MIXEDMAP and the like).
  * @ONEWALK_STATUS_HUGETLB: a hugetlbfs page.
  * @ONEWALK_STATUS_POISONED: hardware poison, or a poison or guard marker.
- * @ONEWALK_STATUS_UFFD: userfaultfd has to see this access first, and no fault
- *	was asked for.
+ * @ONEWALK_STATUS_UFFD: userfaultfd has to see this access first; or it is
+ *	armed where there is a hole or the zero page, and may protect that at any
+ *	time. A fault for writing may help.
  * @ONEWALK_STATUS_SPLIT_FAILED: part of a large folio that is not mapped as one
  *	and that could not be split. The portable engine cannot split such a
  *	folio before 6.19.

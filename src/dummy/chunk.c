@@ -431,6 +431,8 @@ static void remove_chunk(struct dummy_chunk *chunk)
  * goes, and must not be evicted: the kernel would look where to map it by an
  * anon_vma that may be gone. (So it may be when the page is unmapped while it is
  * being evicted, but rarely: the kernel's eviction does not hold on to it.)
+ * Before 6.15 a device-exclusive entry does not count as a mapping either: such a
+ * page stays until the process touches it, or ends.
  */
 static bool is_mapped(const struct dummy_chunk *chunk, unsigned long index)
 {

@@ -455,6 +455,14 @@ static const char *make_uffd_protected(FIXTURE_DATA(page) *self)
 	return why ?: uffd_protect(&self->uffd, self->page, NSTATE);
 }
 
+static const char *make_uffd_armed_hole(FIXTURE_DATA(page) *self)
+{
+	make_hole(self);
+	return uffd_start(&self->uffd, self->region, REGION,
+			  UFFDIO_REGISTER_MODE_WP,
+			  UFFD_FEATURE_PAGEFAULT_FLAG_WP);
+}
+
 static const char *make_uffd_protected_hole(FIXTURE_DATA(page) *self)
 {
 	const char *why;
@@ -1019,6 +1027,18 @@ FIXTURE_VARIANT_ADD(page, write_protected_by_userfaultfd) {
 		[MIGRATE] = MOVING(V, 0),
 		[FAULT_MIGRATE] = MOVING(V, 0),
 		[WRITE_MIGRATE] = FAILS(EFAULT, FAULT_EFAULT),
+	},
+};
+
+FIXTURE_VARIANT_ADD(page, hole_that_userfaultfd_may_write_protect) {
+	.make = make_uffd_armed_hole, .content = ZEROS,
+	.want = {
+		[REPORT] = IS(0),
+		[FAULT] = COMES(V, 0),
+		[FAULT_WRITE] = COMES(V | W, 0),
+		[MIGRATE] = STAYING(0, UFFD),
+		[FAULT_MIGRATE] = COMING(V, 0, UFFD),
+		[WRITE_MIGRATE] = MOVING(V | W, 0),
 	},
 };
 
