@@ -322,15 +322,10 @@ static int collect_at_once(struct onewalk_call *call, pmd_t *pmdp,
 	if (ret)
 		return ret;
 
-	call->addr = end;
-	if (call->off_lru)
-		return ONEWALK_NEED_DRAIN;
+	ret = onewalk_end_look(call);
+	if (ret || onewalk_nothing_fit(call))
+		return ret;
 
-	call->looked = true;
-	if (onewalk_nothing_fit(call))
-		return 0;
-
-	onewalk_pause(ONEWALK_POINT_LOOKED);
 	open_bracket(call, &bracket);
 	ret = collect_pmd(call, pmdp, addr, end);
 	close_bracket(call, &bracket);

@@ -25,7 +25,7 @@
 /* Places at which a call can be told to wait until it is resumed. */
 #define ONEWALK_PAUSE_POINTS(X)						\
 	X(ENTERED, "entered")		/* arguments are checked */	\
-	X(LOOKED, "looked")		/* before the sequence check */	\
+	X(LOOKED, "looked")		/* the sequence check is next */	\
 	X(CHECKED, "checked")		/* before collecting */		\
 	X(COLLECTED, "collected")	/* the bracket is closed */	\
 	X(UNMAPPED, "unmapped")		/* before the call returns */

@@ -137,10 +137,8 @@ static inline void onewalk_resched(unsigned long i)
 #define ONEWALK_NEED_KERNEL	2
 /* Internal: the scan stopped at a large folio that has to be split first. */
 #define ONEWALK_NEED_SPLIT	3
-/* Internal: pages have to be drained from the LRU batches first. */
-#define ONEWALK_NEED_DRAIN	4
 /* Internal: this cannot be collected, or not any more: look ahead. */
-#define ONEWALK_NEED_LOOK	5
+#define ONEWALK_NEED_LOOK	4
 
 /* range.c */
 unsigned long onewalk_input_of(unsigned long pfn);
@@ -154,6 +152,7 @@ int onewalk_look_at_nothing(struct onewalk_call *call, unsigned long addr,
 			    unsigned long end);
 int onewalk_look(struct onewalk_call *call, unsigned long addr,
 		 const struct onewalk_entry *entry);
+int onewalk_end_look(struct onewalk_call *call);
 bool onewalk_nothing_fit(const struct onewalk_call *call);
 void onewalk_set_status(const struct onewalk_call *call, unsigned long i,
 			enum onewalk_status status);

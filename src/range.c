@@ -8,7 +8,8 @@
  * held there, so all of it may sleep. Then it checks that nothing was
  * invalidated meanwhile, and the engine collects what is to migrate. If a page
  * that was there is gone by then, all that was collected is given back and the
- * call starts over, a bounded number of times.
+ * call starts over, a bounded number of times. Where there is but one page table
+ * to look at, the engine does both in one descent.
  */
 #include <linux/export.h>
 #include <linux/hmm.h>
@@ -154,9 +155,11 @@ device_page_status(const struct onewalk_migrate *migrate, const void *owner,
  */
 static bool maybe_pinned(struct page *page)
 {
+	struct folio *folio = page_folio(page);
+
 	/* Not folio_maybe_dma_pinned(), which tests flags: see below. */
-	if (PageCompound(page))
-		return atomic_read(&page_folio(page)->_pincount) > 0;
+	if (PageHead(&folio->page))
+		return atomic_read(&folio->_pincount) > 0;
 	return page_ref_count(page) - (atomic_read(&page->_mapcount) + 1) >=
 	       GUP_PIN_COUNTING_BIAS;
 }
@@ -613,7 +616,6 @@ static int look_ahead(struct onewalk_call *call)
 			return ret;
 		addr = end;
 	}
-	call->addr = range->end;
 	return 0;
 }
 
@@ -626,6 +628,24 @@ static bool invalidated(const struct onewalk_call *call)
 		return true;
 	return range->notifier &&
 	       mmu_interval_check_retry(range->notifier, range->notifier_seq);
+}
+
+/*
+ * onewalk_end_look() - may what the look-ahead has written down be relied on
+ * @call: the call; all entries hold their output
+ *
+ * The last thing before something is collected, and so the last that may wait.
+ *
+ * Return: 0, or -EBUSY: faults have broken COW, or somebody else has changed
+ * what was written down. The caller begins anew.
+ */
+int onewalk_end_look(struct onewalk_call *call)
+{
+	call->addr = call->range->end;
+	call->looked = true;
+	onewalk_drain(call);
+	onewalk_pause(ONEWALK_POINT_LOOKED);
+	return invalidated(call) ? -EBUSY : 0;
 }
 
 /* Fill in what the caller's migration lacks, before anything is collected. */
@@ -721,7 +741,7 @@ static void begin_round(struct onewalk_call *call)
 	call->off_lru = false;
 }
 
-/* Return: 0 or an error when that was all; else there has to be a look-ahead. */
+/* Return: 0, an error, or ONEWALK_NEED_* to look ahead first. */
 static int collect_at_once(struct onewalk_call *call)
 {
 	int ret;
@@ -742,19 +762,9 @@ static int one_round(struct onewalk_call *call)
 	clear_status(call);
 	begin_round(call);
 	ret = look_ahead(call);
-	if (ret)
-		return ret;
-
-	onewalk_drain(call);
-	call->looked = true;
-	onewalk_pause(ONEWALK_POINT_LOOKED);
-	/*
-	 * Faults may have broken COW, or somebody else may have changed what
-	 * was written down: the caller begins anew.
-	 */
-	if (invalidated(call))
-		return -EBUSY;
-	return collect(call);
+	if (!ret)
+		ret = onewalk_end_look(call);
+	return ret ?: collect(call);
 }
 
 static int range_fault(struct onewalk_call *call)

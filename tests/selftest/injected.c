@@ -440,6 +440,52 @@ TEST_F(injected, memory_touched_between_two_steps_is_right)
 	check_whole(_metadata, self, variant);
 }
 
+/* Migrates, and lets @change happen between the look-ahead and the collecting. */
+static int migrate_changed(struct __test_metadata *_metadata,
+			   FIXTURE_DATA(injected) *self,
+			   const FIXTURE_VARIANT(injected) *variant,
+			   const char *(*change)(void *page))
+{
+	struct call call = { .self = self, .variant = variant };
+	const char *why;
+
+	/* in one table, "checked" comes before the look-ahead */
+	EXPECT_OK(inject(variant->first ? "checked" : "looked", 0, 1));
+	pthread_create(&call.thread, NULL, call_thread, &call);
+	EXPECT_TRUE(wait_until_paused());
+	why = change(self->addr + NPAGES / 2 * PAGE);
+	EXPECT_EQ(NULL, why)
+		TH_LOG("%s", why);
+	write_file(RESUME, "1");
+	pthread_join(call.thread, NULL);
+	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
+	return call.ret;
+}
+
+static const char *swap_one_out(void *page)
+{
+	return swap_out(page, 1);
+}
+
+/* What was collected of the table by then goes back, and the call begins anew. */
+TEST_F(injected, page_swapped_out_before_its_turn_is_faulted_in)
+{
+	EXPECT_OK(migrate_changed(_metadata, self, variant, swap_one_out));
+	EXPECT_EQ(NPAGES, self->result.moved);
+	check_whole(_metadata, self, variant);
+}
+
+TEST_F(injected, page_poisoned_before_its_turn_keeps_all_from_moving)
+{
+	size_t half = NPAGES / 2;
+
+	EXPECT_EQ(-EFAULT, migrate_changed(_metadata, self, variant, poison));
+	EXPECT_EQ(0, self->result.moved);
+	EXPECT_EQ(ONEWALK_STATUS_POISONED, self->status[half]);
+	EXPECT_EQ(-1, wrong_page(self->addr, half, 1));
+	EXPECT_EQ(-1, wrong_page(self->addr + (half + 1) * PAGE, half - 1, 1));
+}
+
 /* A process that is killed at this very step. */
 static int die_at(FIXTURE_DATA(injected) *self,
 		  const FIXTURE_VARIANT(injected) *variant, const char *point)

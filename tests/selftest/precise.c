@@ -224,10 +224,10 @@ static void expect_each_time(struct __test_metadata *_metadata,
 }
 
 /*
- * For the unified engine that is one descent and one visit of the page table, one
- * hold of its lock and one flush of the TLB.
+ * For the unified engine that is one descent, in which the table is looked at and
+ * collected, under one hold of its lock and with one flush of the TLB.
  */
-TEST_F(precise, one_table_takes_one_visit_one_hold_and_one_flush)
+TEST_F(precise, one_table_takes_one_descent_one_hold_and_one_flush)
 {
 	if (engine_is_portable())
 		SKIP(return, "the portable engine walks twice");
