@@ -10,8 +10,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
 #include "common.h"
 
@@ -24,74 +24,55 @@ FIXTURE(dying) {
 	int fd;		/* our own */
 	int theirs;	/* mirrors the child */
 	char *addr;	/* the same address here and there */
-	int pair[2];
 	pid_t child;
 };
 
-static void send_fd(int socket, int fd)
-{
-	char control[CMSG_SPACE(sizeof(fd))] = "", byte = 0;
-	struct iovec iovec = { &byte, 1 };
-	struct msghdr msg = {
-		.msg_iov = &iovec, .msg_iovlen = 1,
-		.msg_control = control, .msg_controllen = sizeof(control),
-	};
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(sizeof(fd));
-	memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
-	if (sendmsg(socket, &msg, 0) != 1)
-		_exit(1);
-}
-
-static int receive_fd(int socket)
-{
-	char control[CMSG_SPACE(sizeof(int))] = "", byte;
-	struct iovec iovec = { &byte, 1 };
-	struct msghdr msg = {
-		.msg_iov = &iovec, .msg_iovlen = 1,
-		.msg_control = control, .msg_controllen = sizeof(control),
-	};
-	int fd = -1;
-
-	if (recvmsg(socket, &msg, MSG_CMSG_CLOEXEC) == 1 && CMSG_FIRSTHDR(&msg))
-		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(fd));
-	return fd;
-}
-
-/* The child opens the device, hands it over, and waits for the end. */
-static void child_lives(FIXTURE_DATA(dying) *self)
+/* The child opens the device, says as what, and waits for the end. */
+static void child_lives(FIXTURE_DATA(dying) *self, int pipe)
 {
 	int fd = dummy_open(0);
-	char byte;
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (fd < 0 || to_device(fd, self->addr, NPAGES / 2) != NPAGES / 2)
 		_exit(1);
-	send_fd(self->pair[1], fd);
-	close(self->pair[0]);
-	while (read(self->pair[1], &byte, 1) > 0)
-		;
-	_exit(0);
+	if (write(pipe, &fd, sizeof(fd)) != sizeof(fd))
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+/* Once the child has said as what it has the device open, it is ours, too. */
+static int share_device(pid_t child, int pipe)
+{
+	int fd, pidfd, ret;
+
+	if (read(pipe, &fd, sizeof(fd)) != sizeof(fd))
+		return -1;
+	pidfd = syscall(SYS_pidfd_open, child, 0);
+	ret = syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+	close(pidfd);
+	return ret;
 }
 
 FIXTURE_SETUP(dying)
 {
+	int fds[2];
+
 	self->fd = dummy_open(0);
 	ASSERT_LE(0, self->fd);
 	self->addr = map_pages(NPAGES);
 	ASSERT_NE(NULL, self->addr);
-	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, self->pair));
+	ASSERT_EQ(0, pipe(fds));
 	self->child = fork();
 	ASSERT_LE(0, self->child);
 	if (!self->child) {
 		fill(self->addr, NPAGES, 1);
-		child_lives(self);
+		child_lives(self, fds[1]);
 	}
-	close(self->pair[1]);
-	self->theirs = receive_fd(self->pair[0]);
+	close(fds[1]);
+	self->theirs = share_device(self->child, fds[0]);
 	ASSERT_LE(0, self->theirs);
+	close(fds[0]);
 	fill(self->addr, NPAGES, 2);
 }
 
@@ -108,7 +89,6 @@ FIXTURE_TEARDOWN(dying)
 {
 	end_child(self);
 	close(self->theirs);
-	close(self->pair[0]);
 	EXPECT_TRUE(device_is_empty(self->fd));
 	/* our own process and our own device are as they were */
 	EXPECT_EQ(NPAGES, to_device(self->fd, self->addr, NPAGES));
