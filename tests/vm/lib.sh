@@ -168,14 +168,21 @@ image_packages() {
 	done
 }
 
-# fetch SUITE DIR PACKAGE...: downloads and unpacks
+# download SUITE DIR PACKAGE...
+download() {
+	local suite=$1 dir=$2
+	shift 2
+	(cd "$dir" && apt_in "$suite" apt-get -q download "$@" >log 2>&1) ||
+		{ cat "$dir/log" >&2; die "download failed"; }
+}
+
+# fetch SUITE DIR PACKAGE...: downloads, not while the lists are refreshed, and unpacks
 fetch() {
 	local suite=$1 dir=$2 package
 	shift 2
 	mkdir "$dir/debs"
 	say "  downloading $*"
-	(cd "$dir/debs" && apt_in "$suite" apt-get -q download "$@" >log 2>&1) ||
-		{ cat "$dir/debs/log" >&2; die "download failed"; }
+	locked "apt/$suite" download "$suite" "$dir/debs" "$@"
 	for package in "$dir"/debs/*.deb; do
 		dpkg-deb -x "$package" "$dir"
 	done
