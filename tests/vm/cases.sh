@@ -68,21 +68,21 @@ test_list() {
 		done
 	done
 	if [[ $MEMORY == *private* ]] && hmm_tests_selected; then
-		echo "hmm hmm-tests $(hmm_tests_options)"
-		in_short || echo "hmm,portable hmm-tests $(hmm_tests_options)"
+		echo "hmm hmm-tests $(hmm_tests_options unified)"
+		in_short || echo "hmm,portable hmm-tests $(hmm_tests_options portable)"
 	fi
 }
 
-# The one of the kernel's hmm-tests that a slow kernel is spared: it measures, and checks little
-TOO_SLOW=benchmark_thp_migration
+# The one of the kernel's hmm-tests that measures: minutes long, and it checks little
+BENCHMARK=benchmark_thp_migration
 
-# hmm_tests_options: what hmm-tests are told on the kernel of kernel_row
-hmm_tests_options() { [ "$SLOW" = 1 ] || echo "-T $TOO_SLOW"; }
+# hmm_tests_options ENGINE: what hmm-tests are told on the kernel of kernel_row
+hmm_tests_options() { [ "$SLOW:$1" = 1:unified ] || echo "-T $BENCHMARK"; }
 
-# hmm_tests_left_out: and what to say of it, if the hmm-tests of linux_source have that test
+# hmm_tests_left_out ENGINE: and what to say of it, if the hmm-tests of linux_source have that test
 hmm_tests_left_out() {
-	[ "$SLOW" != 1 ] && grep -q "$TOO_SLOW" "$SOURCE/hmm-tests" || return 0
-	echo "$TOO_SLOW: a benchmark, which takes many minutes on a kernel as slow as this"
+	[ "$(hmm_tests_options "$1")" ] && grep -q "$BENCHMARK" "$SOURCE/hmm-tests" || return 0
+	echo "$BENCHMARK: a benchmark, for the better engine on a kernel at its usual speed"
 }
 
 # The cases of the kernel's hmm-tests are known only when it runs.
