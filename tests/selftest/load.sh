@@ -1,6 +1,5 @@
 #!/bin/sh
 # Loading and unloading the modules, with what they are told to use.
-# vm: --coherent
 
 # can_private: has this kernel device-private memory? (Only then it has this function.)
 can_private() { grep -qE ' make_device_exclusive(_range)?$' /proc/kallsyms; }

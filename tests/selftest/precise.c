@@ -4,6 +4,7 @@
  * by probes on the kernel's own functions, in the calling thread.
  */
 /* vm: --in-turn */
+/* vm: not on a slow kernel: the counts are the same */
 /* vm: not with memory=coherent; vm: one kind of memory: where pages go to does not count here */
 #include "kselftest_harness.h"
 

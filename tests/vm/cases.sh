@@ -26,7 +26,7 @@ guest_tests() { find "$TREE/tests/selftest" \( -name '*.c' -o -name '*.sh' \) ! 
 host_tests() { find "$TREE/tests/host" -maxdepth 1 -name '*.sh' | sort; }
 
 # in_short: on a slow kernel, unless there is time for everything (LONG), a test is run in one
-# way only: there it is about what the kernel finds
+# way only, and what is not about what the kernel finds ("vm: not on a slow kernel") not at all
 in_short() { [ "$SLOW" != 1 ] && [ -z "${LONG:-}" ]; }
 
 # modes FILE: the ways in which a test is run on the kernel of kernel_row: with each kind of
@@ -38,6 +38,7 @@ modes() {
 	case $1 in
 	*.sh) echo any ;;
 	*)
+		! in_short || ! grep -q 'vm: not on a slow kernel' "$1" || return 0
 		for kind in ${MEMORY//,/ }; do
 			! grep -q "vm: not with memory=$kind" "$1" || continue
 			printf '%s ' "$kind"
