@@ -7,6 +7,7 @@
  */
 /* What hints switch on and off is code: see tests/vm/README.md. */
 /* vm: --in-turn --append "numa=fake=2" */
+/* vm: not on a slow kernel: it costs a boot of its own there, of some minutes */
 /* vm: not with memory=coherent; vm: one kind of memory: nothing here depends on it */
 #include "kselftest_harness.h"
 
