@@ -25,15 +25,21 @@ test_a_planted_warn_fails_the_run() {
 	expect 121 --modules "$modules" -- 'modprobe planted misdeed=warn'
 }
 
-# caught MISDEED REPORT: the run fails, and the kernel's report is in the log, with the module's
-# name
-caught() {
+# on_debug_kernel STATUS MISDEED: what the planted module does ends the run so
+on_debug_kernel() {
 	local kernel=$debug modules
 	[ "$kernel" ] || skip "no debug kernel among those to test"
 	modules=$("$vm/build" "$kernel" "$here/planted")
-	expect 121 --memory 1G --modules "$modules" -- "modprobe planted misdeed=$1"
+	expect "$1" --memory 1G --modules "$modules" -- "modprobe planted misdeed=$2"
+}
+
+# caught MISDEED REPORT: and the kernel's report is in the log, with the module's name
+caught() {
+	on_debug_kernel 121 "$1"
 	grep -A 60 "$2" "$vm/../../build/logs/$debug/harness/console.log" | grep -q 'planted'
 }
+
+test_a_module_that_does_nothing_passes_on_a_debug_kernel() { on_debug_kernel 0 none; }
 
 test_a_lock_order_that_may_deadlock_fails_the_run() { caught cycle 'possible circular locking dependency'; }
 
