@@ -290,23 +290,38 @@ TEST_F(method, gives_back_what_is_not_copied)
  * Where nothing migrates, two devices that have the same window mapped do not
  * take it from each other: that might never end.
  */
+static int map_on_another(struct __test_metadata *_metadata,
+			  const char *addr, size_t npages)
+{
+	int other = dummy_open(1);
+
+	ASSERT_LE(0, other);
+	ASSERT_EQ(-1, wrong_on_device(other, addr, npages, 1));
+	return other;
+}
+
+static void expect_mapped(struct __test_metadata *_metadata, int other,
+			  size_t npages)
+{
+	struct onewalk_dummy_info info;
+
+	ASSERT_OK(dummy_info(other, &info));
+	EXPECT_EQ(npages, info.mapped);
+	close(other);
+}
+
 static void stay_mapped(struct __test_metadata *_metadata,
 			FIXTURE_DATA(method) *self,
 			const FIXTURE_VARIANT(method) *variant,
 			const char *addr, size_t npages)
 {
-	struct onewalk_dummy_info info;
-	int other = dummy_open(1);
+	int other = map_on_another(_metadata, addr, npages);
 
-	ASSERT_LE(0, other);
-	ASSERT_EQ(-1, wrong_on_device(other, addr, npages, 1));
 	ASSERT_OK(dummy_migrate(self->fd, addr, npages, variant->method,
 				variant->flags, self->status, NULL,
 				&self->result));
 	EXPECT_EQ(0, self->result.moved);
-	ASSERT_OK(dummy_info(other, &info));
-	EXPECT_EQ(npages, info.mapped);
-	close(other);
+	expect_mapped(_metadata, other, npages);
 }
 
 TEST_F(method, leaves_another_device_what_it_maps_of_a_file)
@@ -361,7 +376,6 @@ TEST_F(method, leaves_another_device_what_cannot_be_split)
 TEST_F(method, leaves_another_device_what_lies_before_poison)
 {
 	size_t npages = HUGE / PAGE - FIRST;
-	struct onewalk_dummy_info info;
 	int other;
 
 	if (!method_is_ours(variant->method))
@@ -369,16 +383,12 @@ TEST_F(method, leaves_another_device_what_lies_before_poison)
 
 	fill(self->addr, npages, 1);
 	SET_UP(poison(self->addr + (npages - 1) * PAGE));
-	other = dummy_open(1);
-	ASSERT_LE(0, other);
-	ASSERT_EQ(-1, wrong_on_device(other, self->addr, npages - 1, 1));
+	other = map_on_another(_metadata, self->addr, npages - 1);
 	ASSERT_EQ(-EFAULT, dummy_migrate(self->fd, self->addr, npages,
 					 variant->method,
 					 ONEWALK_DUMMY_MIGRATE_FAULT,
 					 self->status, NULL, &self->result));
-	ASSERT_OK(dummy_info(other, &info));
-	EXPECT_EQ(npages - 1, info.mapped);
-	close(other);
+	expect_mapped(_metadata, other, npages - 1);
 }
 
 /* Swapped in to be read, a page stays in the swap cache: that holds nobody. */
