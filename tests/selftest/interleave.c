@@ -5,7 +5,7 @@
  * its own address and a version, so that a wrong byte cannot hide.
  */
 /* vm: not with memory=system: where there is device memory, there is more to lose */
-/* vm: one kind of memory: the kinds differ in what they are, not in who may meet whom there */
+/* vm: one kind of memory in a short run: the kinds differ in what they are, not in who may meet whom there */
 #include "kselftest_harness.h"
 
 #include <linux/userfaultfd.h>

@@ -31,7 +31,8 @@ in_short() { [ "$SLOW" != 1 ] && [ -z "${LONG:-}" ]; }
 
 # modes FILE: the ways in which a test is run on the kernel of kernel_row: with each kind of
 # memory, but for those that it has nothing to say about (a comment "vm: not with memory=KIND"),
-# or the first of them if any will do ("vm: one kind of memory"), and with the engine that is not
+# or the first of them if any will do ("vm: one kind of memory:", and unless there is time "vm:
+# one kind of memory in a short run:"), and with the engine that is not
 # the best if it asks for both
 modes() {
 	local kind
@@ -43,7 +44,8 @@ modes() {
 			! grep -q "vm: not with memory=$kind" "$1" || continue
 			printf '%s ' "$kind"
 			! in_short || return 0
-			! grep -q 'vm: one kind of memory' "$1" || break
+			! grep -q 'vm: one kind of memory:' "$1" || break
+			[ "${LONG:-}" ] || ! grep -q 'vm: one kind of memory in a short run:' "$1" || break
 		done
 		! grep -q '\* engines: both' "$1" || echo "${MEMORY%%,*},portable"
 		;;
@@ -78,7 +80,11 @@ test_list() {
 BENCHMARK=benchmark_thp_migration
 
 # hmm_tests_options ENGINE: what hmm-tests are told on the kernel of kernel_row
-hmm_tests_options() { [ "$SLOW:$1" = 1:unified ] || echo "-T $BENCHMARK"; }
+hmm_tests_options() {
+	if [ "$SLOW" != 1 ] || { [ "$1" != unified ] && [ -z "${LONG:-}" ]; }; then
+		echo "-T $BENCHMARK"
+	fi
+}
 
 # hmm_tests_left_out ENGINE: and what to say of it, if the hmm-tests of linux_source have that test
 hmm_tests_left_out() {
