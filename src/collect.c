@@ -206,6 +206,8 @@ static int collect_entries(struct onewalk_call *call, struct table *table)
 	pte_t *ptep = table->ptep;
 	int ret = 0;
 
+	lockdep_assert_held(table->ptl);
+
 	for (; addr < table->end && !ret; addr += PAGE_SIZE, ptep++)
 		ret = collect_entry(call, table, addr, ptep);
 	if (table->last)
@@ -317,8 +319,11 @@ static int collect_at_once(struct onewalk_call *call, pmd_t *pmdp,
 			   unsigned long addr, unsigned long end)
 {
 	struct mmu_notifier_range bracket;
-	int ret = onewalk_scan_pmd(call, pmdp, addr, end);
+	int ret;
 
+	onewalk_assert(addr == call->range->start && end == call->range->end);
+
+	ret = onewalk_scan_pmd(call, pmdp, addr, end);
 	if (ret)
 		return ret;
 

@@ -27,7 +27,7 @@
 	X(ENTERED, "entered")		/* arguments are checked */	\
 	X(LOOKED, "looked")		/* the sequence check is next */	\
 	X(CHECKED, "checked")		/* before collecting */		\
-	X(COLLECTED, "collected")	/* the bracket is closed */	\
+	X(COLLECTED, "collected")	/* and after that */	\
 	X(UNMAPPED, "unmapped")		/* before the call returns */
 
 enum onewalk_point {

@@ -634,7 +634,7 @@ static bool invalidated(const struct onewalk_call *call)
  * onewalk_end_look() - may what the look-ahead has written down be relied on
  * @call: the call; all entries hold their output
  *
- * The last thing before something is collected, and so the last that may wait.
+ * The last thing before something is collected, but for the bracket. May sleep.
  *
  * Return: 0, or -EBUSY: faults have broken COW, or somebody else has changed
  * what was written down. The caller begins anew.
@@ -643,6 +643,7 @@ int onewalk_end_look(struct onewalk_call *call)
 {
 	call->addr = call->range->end;
 	call->looked = true;
+	onewalk_may_wait(call);
 	onewalk_drain(call);
 	onewalk_pause(ONEWALK_POINT_LOOKED);
 	return invalidated(call) ? -EBUSY : 0;

@@ -256,7 +256,8 @@ static int walk_pud(struct onewalk_call *call, const struct onewalk_walk *walk,
 	if (pud_leaf(pud) || pud_bad(pud))
 		return walk->exotic(call, addr, end);
 
-	pmdp = pmd_offset(&pud, addr);
+	/* Not of the copy: a folded PMD entry is the PUD entry itself. */
+	pmdp = pmd_offset(pudp, addr);
 	for (; addr < end; addr = next, pmdp++) {
 		next = pmd_addr_end(addr, end);
 		ret = walk->pmd(call, pmdp, addr, next);
@@ -314,7 +315,8 @@ static int walk_pgd(struct onewalk_call *call, const struct onewalk_walk *walk,
  * @addr: where to begin
  * @end: where to end
  *
- * The mmap lock is held. Does not sleep but at cond_resched().
+ * The mmap lock is held: it keeps the tables that are descended through, so that
+ * what @walk does may sleep.
  *
  * Return: 0 at the end, or what stopped the walk.
  */

@@ -67,8 +67,8 @@
  * finalize) apart from other threads' faults (sequence read to commit) with a
  * lock of its own. An rw_semaphore does, which faults take for reading.
  *
- * In &dev_pagemap_ops.migrate_to_ram the mmap lock, or a VMA's, is held already,
- * so no such lock may be taken: there &onewalk_migrate.notifier stays NULL, and
+ * In &dev_pagemap_ops.migrate_to_ram the mmap lock is held already, so no such
+ * lock may be taken: there &onewalk_migrate.notifier stays NULL, and
  * every invalidation moves the sequence number.
  */
 
