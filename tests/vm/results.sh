@@ -28,14 +28,26 @@ results_end() {
 	[ "$failed" = 0 ] && [ -s "$RESULTS" ]
 }
 
-# never_ran: the tests skipped wherever they were run. The kernel's own hmm-tests
-# skip what its own test_hmm would need, too.
+# never_ran: the tests skipped wherever they were run, whatever their variant, and the variants
+# of which all tests were skipped. The kernel's own hmm-tests skip what its own test_hmm would
+# need, too.
 never_ran() {
-	awk -F'\t' '{ sub("^[^/]*/", "", $2) }
-		$2 ~ /^hmm-tests\./ { next }
-		$1 == "skip" { skipped[$2] = $3; next }
-		{ ran[$2] = 1 }
-		END { for (name in skipped) if (!(name in ran)) print name "\t" skipped[name] }' "$RESULTS"
+	awk -F'\t' '
+		function note(test) {
+			if ($1 == "skip")
+				skipped[test] = $3
+			else
+				ran[test] = 1
+		}
+		{ sub(".*/", "", $2); n = split($2, part, ".") }
+		part[1] == "hmm-tests" { next }
+		n < 3 { note($2); next }
+		{
+			note(part[1] ".*." part[n])
+			sub("[^.]*$", "*", $2)
+			note($2)
+		}
+		END { for (test in skipped) if (!(test in ran)) print test "\t" skipped[test] }' "$RESULTS"
 }
 
 # selected NAME: does TESTS ask for KERNEL/MODE/PROGRAM.CASE, by that name, without
