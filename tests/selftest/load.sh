@@ -64,8 +64,7 @@ gone() {
 }
 
 test_modules_load_and_unload_again_and_again_without_a_leak() {
-	times=10
-	[ "$ONEWALK_SLOW" = 1 ] || times=5
+	times=5
 	[ "${ONEWALK_LONG:-}" != 1 ] || times=100
 	for kind in $(kinds); do
 		round=0
