@@ -27,7 +27,7 @@
 	X(ENTERED, "entered")		/* arguments are checked */	\
 	X(LOOKED, "looked")		/* the sequence check is next */	\
 	X(CHECKED, "checked")		/* before collecting */		\
-	X(COLLECTED, "collected")	/* and after that */	\
+	X(COLLECTED, "collected")	/* the engine has tried */ \
 	X(UNMAPPED, "unmapped")		/* before the call returns */
 
 enum onewalk_point {

@@ -634,7 +634,7 @@ static bool invalidated(const struct onewalk_call *call)
  * onewalk_end_look() - may what the look-ahead has written down be relied on
  * @call: the call; all entries hold their output
  *
- * The last thing before something is collected, but for the bracket. May sleep.
+ * What changes from here on is found when it is collected. May sleep.
  *
  * Return: 0, or -EBUSY: faults have broken COW, or somebody else has changed
  * what was written down. The caller begins anew.

@@ -3,10 +3,10 @@
  * The descent: from the PGD to each PMD entry of a range, one function per
  * level, and the look-ahead, which goes on to each PTE.
  *
- * The mmap lock keeps the upper levels where they are. The look-ahead takes no
- * page table lock: a PTE table may be freed or replaced by a huge page at any
- * time, and RCU keeps it readable while it is looked at. So what is seen is a
- * snapshot. It becomes the truth in one of two ways: a page that is only
+ * The mmap lock keeps the upper levels of a VMA where they are. The look-ahead
+ * takes no page table lock: a PTE table may be freed or replaced by a huge page
+ * at any time, and RCU keeps it readable while it is looked at. So what is seen
+ * is a snapshot. It becomes the truth in one of two ways: a page that is only
  * reported is the driver's to check with mmu_interval_read_retry(), and a page
  * that migrates is looked at again, under the page table lock, when it is
  * collected.
@@ -315,8 +315,9 @@ static int walk_pgd(struct onewalk_call *call, const struct onewalk_walk *walk,
  * @addr: where to begin
  * @end: where to end
  *
- * The mmap lock is held: it keeps the tables that are descended through, so that
- * what @walk does may sleep.
+ * The range lies in one VMA, and the mmap lock has been held since that was
+ * found: nobody frees the tables that are descended through, not even a munmap()
+ * beside it that goes on under the lock for reading. What @walk does may sleep.
  *
  * Return: 0 at the end, or what stopped the walk.
  */
