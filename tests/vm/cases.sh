@@ -71,28 +71,30 @@ test_list() {
 		done
 	done
 	if [[ $MEMORY == *private* ]] && hmm_tests_selected; then
-		echo "hmm hmm-tests $(hmm_tests_options "$1" unified)"
-		in_short || echo "hmm,portable hmm-tests $(hmm_tests_options "$1" portable)"
+		echo "hmm hmm-tests $(hmm_tests_options unified)"
+		in_short || echo "hmm,portable hmm-tests $(hmm_tests_options portable)"
 	fi
 }
 
 # The one of the kernel's hmm-tests that measures: minutes long, and it checks little
 BENCHMARK=benchmark_thp_migration
 
-# newest_kernel: of those that Debian ships
-newest_kernel() { awk '!/^#/ && $5 == "-" { name = $1 } END { print name }' "$VM/kernels"; }
+# is_newest: is the kernel of kernel_row the newest that Debian ships?
+is_newest() {
+	[ "$SERIES $CONFIG" = "$(awk '!/^#/ && $5 == "-" { last = $3 " " $5 } END { print last }' "$VM/kernels")" ]
+}
 
-# hmm_tests_options KERNEL ENGINE: what hmm-tests are told on the kernel, which is that of kernel_row
+# hmm_tests_options ENGINE: what hmm-tests are told on the kernel of kernel_row
 hmm_tests_options() {
-	if [ "$SLOW" = 1 ] && { [ "${LONG:-}" ] || [ "$1 $2" = "$(newest_kernel) unified" ]; }; then
+	if [ "$SLOW" = 1 ] && { [ "${LONG:-}" ] || { [ "$1" = unified ] && is_newest; }; }; then
 		return
 	fi
 	echo "-T $BENCHMARK"
 }
 
-# hmm_tests_left_out KERNEL ENGINE: and what to say of it, if the hmm-tests of linux_source have that test
+# hmm_tests_left_out ENGINE: and what to say of it, if the hmm-tests of linux_source have that test
 hmm_tests_left_out() {
-	[ "$(hmm_tests_options "$1" "$2")" ] && grep -q "$BENCHMARK" "$SOURCE/hmm-tests" || return 0
+	[ "$(hmm_tests_options "$1")" ] && grep -q "$BENCHMARK" "$SOURCE/hmm-tests" || return 0
 	echo "$BENCHMARK: a benchmark, for a kernel at its usual speed and, in a short run, the newest and its better engine"
 }
 
