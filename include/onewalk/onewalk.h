@@ -68,8 +68,8 @@
  * lock of its own. An rw_semaphore does, which faults take for reading.
  *
  * In &dev_pagemap_ops.migrate_to_ram the mmap lock is held already, so no such
- * lock may be taken: there &onewalk_migrate.notifier stays NULL, and
- * every invalidation moves the sequence number.
+ * lock may be taken: there &onewalk_migrate.notifier stays NULL, and every
+ * invalidation moves the sequence number.
  */
 
 /**
