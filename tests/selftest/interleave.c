@@ -528,7 +528,8 @@ static void *keep_compacting(void *stop)
 
 /*
  * A device that loses pages again before it has used them might never get on. It
- * gives up after some time, which passes quickly where many want the CPUs.
+ * gives up after a second, which passes quickly where many want the CPUs: then
+ * the request is made anew, but not again and again.
  */
 TEST_F(interleave, one_fault_is_enough_with_memory_compaction_beside)
 {
@@ -536,7 +537,7 @@ TEST_F(interleave, one_fault_is_enough_with_memory_compaction_beside)
 	struct onewalk_dummy_cmd cmd;
 	char *buf = malloc(NPAGES * PAGE);
 	pthread_t thread;
-	int i, ret, done = 0;
+	int i, ret, given_up = 0;
 
 	ASSERT_EQ(0, pthread_create(&thread, NULL, keep_compacting,
 				    &stress->stop));
@@ -545,14 +546,14 @@ TEST_F(interleave, one_fault_is_enough_with_memory_compaction_beside)
 		fill_buffer(buf, stress->addr, NPAGES, i);
 		ret = dummy_cmd(stress->fds[0], ONEWALK_DUMMY_WRITE,
 				stress->addr, NPAGES, buf, &cmd);
-		if (ret == -EBUSY)
+		if (ret == -EBUSY && ++given_up <= 10) {
+			i--;
 			continue;
+		}
 		EXPECT_EQ(0, ret);
 		EXPECT_EQ(1, cmd.faults);
 		EXPECT_EQ(-1, wrong_page(stress->addr, NPAGES, i));
-		done++;
 	}
-	EXPECT_LT(50, done);
 	atomic_store(&stress->stop, true);
 	pthread_join(thread, NULL);
 	free(buf);
