@@ -6,6 +6,7 @@
 #define _ONEWALK_DUMMY_COMPAT_H
 
 #include <linux/err.h>
+#include <linux/gfp.h>
 #include <linux/mm.h>
 #include <linux/rmap.h>
 
@@ -30,6 +31,11 @@ static inline struct page *make_device_exclusive(struct mm_struct *mm,
 	*foliop = page_folio(page);
 	return page;
 }
+#endif
+
+#ifndef ONEWALK_HAVE_ALLOC_PAGES_BULK
+#define alloc_pages_bulk(gfp, nr, pages)	\
+	alloc_pages_bulk_array(gfp, nr, pages)
 #endif
 
 #ifndef ONEWALK_HAVE_PIN_REMOTE_WITHOUT_VMAS

@@ -15,10 +15,15 @@
 /* Memory of memfd_secret() is not in the kernel's own page table. */
 static bool is_secret(struct page *page)
 {
-	const void *kaddr = kmap_local_page(page);
+	struct folio *folio = page_folio(page);
+	const void *kaddr;
 	unsigned long word;
-	bool secret = copy_from_kernel_nofault(&word, kaddr, sizeof(word));
+	bool secret;
 
+	if (!folio->mapping || folio_test_anon(folio))
+		return false;
+	kaddr = kmap_local_page(page);
+	secret = copy_from_kernel_nofault(&word, kaddr, sizeof(word));
 	kunmap_local(kaddr);
 	return secret;
 }
@@ -43,7 +48,9 @@ unsigned long dummy_load(struct dummy_mirror *mirror, unsigned long addr,
 	for (i = 0; i < npages; i++) {
 		page = dummy_mapped_page(mirror, addr + (i << PAGE_SHIFT),
 					 want);
-		if (!page || is_secret(page))
+		if (!page)
+			break;
+		if (!(want & ONEWALK_DUMMY_MAPPED_DEVICE) && is_secret(page))
 			break;
 		memcpy_from_page(buffer + (i << PAGE_SHIFT), page, 0, PAGE_SIZE);
 	}

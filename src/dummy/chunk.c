@@ -4,8 +4,9 @@
  *
  * No CPU can reach a device-private page, and here is no device that could. So
  * each page in use is backed by an ordinary page, which holds its content. The
- * chunk has the table of these; a large device page is backed by as many single
- * pages as it has, and the kernel may split it without asking.
+ * chunk has the table of these. A large device page is backed by a block of
+ * ordinary ones if there is one, or by single pages. The kernel may split a large
+ * device page without asking: its block is split when the first part is freed.
  *
  * A device-coherent page is memory that every CPU can reach: it holds its
  * content itself, and there are only single ones.
@@ -42,6 +43,7 @@
  * @leaving: no page is taken from it any more
  * @map: one bit for each page in use
  * @backing: what backs each page in use; NULL for coherent memory
+ * @blocks: one bit for each large page that is backed by a block
  * @src: for the eviction
  * @dst: likewise
  */
@@ -53,10 +55,11 @@ struct dummy_chunk {
 	unsigned long		npages;
 	unsigned long		next;
 	unsigned long		used;
-	unsigned long		fresh;
+	atomic_long_t		fresh;
 	bool			leaving;
 	unsigned long		*map;
 	struct page		**backing;
+	unsigned long		*blocks;
 	unsigned long		*src;
 	unsigned long		*dst;
 };
@@ -84,13 +87,41 @@ struct page *dummy_backed_page(struct page *backing)
 	return (struct page *)page_private(backing);
 }
 
+/* A block is gone as such: all of it is freed, or it is split for a part of it. */
+static bool end_block(struct dummy_chunk *chunk, unsigned long index,
+		      unsigned long nr)
+{
+	unsigned long bit = index / DUMMY_PMD_NR;
+	bool block;
+
+	spin_lock(&chunk->device->lock);
+	block = test_bit(bit, chunk->blocks);
+	if (block && nr < DUMMY_PMD_NR)
+		split_page(chunk->backing[bit * DUMMY_PMD_NR], DUMMY_PMD_ORDER);
+	/* Who finds it cleared, without the lock, finds single pages. */
+	if (block)
+		clear_bit_unlock(bit, chunk->blocks);
+	spin_unlock(&chunk->device->lock);
+	return block && nr == DUMMY_PMD_NR;
+}
+
 static void free_backing(struct dummy_chunk *chunk, unsigned long index,
 			 unsigned long nr)
 {
+	struct page *page;
 	unsigned long i;
 
 	if (!chunk->backing)
 		return;
+	page = chunk->backing[index];
+	if (test_bit_acquire(index / DUMMY_PMD_NR, chunk->blocks) &&
+	    end_block(chunk, index, nr)) {
+		for (i = 0; i < nr; i++)
+			set_page_private(page + i, 0);
+		memset(chunk->backing + index, 0, nr * sizeof(page));
+		__free_pages(page, DUMMY_PMD_ORDER);
+		return;
+	}
 	for (i = index; i < index + nr && chunk->backing[i]; i++) {
 		set_page_private(chunk->backing[i], 0);
 		__free_page(chunk->backing[i]);
@@ -98,22 +129,43 @@ static void free_backing(struct dummy_chunk *chunk, unsigned long index,
 	}
 }
 
+/* Pages in a row if there are any, which is much quicker than one by one. */
+static struct page *alloc_block(struct dummy_chunk *chunk, unsigned long index,
+				unsigned long nr)
+{
+	struct page *block;
+
+	if (nr < DUMMY_PMD_NR)
+		return NULL;
+	block = alloc_pages(GFP_HIGHUSER | __GFP_NOWARN | __GFP_NORETRY,
+			    DUMMY_PMD_ORDER);
+	if (!block)
+		return NULL;
+	spin_lock(&chunk->device->lock);
+	set_bit(index / DUMMY_PMD_NR, chunk->blocks);
+	spin_unlock(&chunk->device->lock);
+	return block;
+}
+
 /*
  * Failing is harmless: the page stays where it is. So this does not send the
  * OOM killer out, which the caller, holding folio locks, could stand in the way.
  */
 static bool alloc_backing(struct dummy_chunk *chunk, unsigned long index,
-			  unsigned long nr)
+			  unsigned long nr, struct dummy_batch *batch)
 {
 	const gfp_t gfp = GFP_HIGHUSER | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
+	struct page *block;
 	unsigned long i;
 
 	if (!chunk->backing)
 		return true;
+	block = alloc_block(chunk, index, nr);
 	for (i = index; i < index + nr; i++) {
 		struct page *page = onewalk_pgmap_page(&chunk->pgmap, i);
 
-		chunk->backing[i] = alloc_page(gfp);
+		chunk->backing[i] = block ? block++ :
+					    dummy_batch_take(batch, gfp);
 		if (!chunk->backing[i]) {
 			free_backing(chunk, index, nr);
 			return false;
@@ -145,11 +197,14 @@ static bool take(struct dummy_chunk *chunk, unsigned long *index,
 	if (*index >= chunk->npages)
 		return false;
 
-	bitmap_set(chunk->map, *index, nr);
-	if (nr == 1)
+	if (nr == 1) {
+		__set_bit(*index, chunk->map);
 		chunk->next = *index + 1;
+	} else {
+		bitmap_set(chunk->map, *index, nr);
+	}
 	chunk->used += nr;
-	chunk->fresh += nr;
+	atomic_long_add(nr, &chunk->fresh);
 	chunk->device->used += nr;
 	chunk->device->taken += nr;
 	return true;
@@ -175,30 +230,25 @@ static void give_back(struct dummy_chunk *chunk, unsigned long index,
 {
 	lockdep_assert_held(&chunk->device->lock);
 
-	bitmap_clear(chunk->map, index, nr);
+	if (nr == 1)
+		__clear_bit(index, chunk->map);
+	else
+		bitmap_clear(chunk->map, index, nr);
 	chunk->next = min(chunk->next, index);
 	chunk->used -= nr;
 	chunk->device->used -= nr;
-}
-
-static void no_longer_fresh(struct dummy_chunk *chunk, unsigned long index,
-			    unsigned long nr, bool failed)
-{
-	spin_lock(&chunk->device->lock);
-	chunk->fresh -= nr;
-	if (failed)
-		give_back(chunk, index, nr);
-	spin_unlock(&chunk->device->lock);
 }
 
 /**
  * dummy_chunk_alloc() - take a device page into use
  * @device: from whose memory
  * @order: 0 or DUMMY_PMD_ORDER
+ * @batch: where what backs it comes from
  *
  * Return: a locked page with one reference; NULL when there is none.
  */
-struct page *dummy_chunk_alloc(struct dummy_device *device, unsigned int order)
+struct page *dummy_chunk_alloc(struct dummy_device *device, unsigned int order,
+			       struct dummy_batch *batch)
 {
 	unsigned long nr = 1UL << order;
 	struct dummy_chunk *chunk;
@@ -211,14 +261,21 @@ struct page *dummy_chunk_alloc(struct dummy_device *device, unsigned int order)
 	if (!chunk)
 		return NULL;
 
-	if (!alloc_backing(chunk, index, nr)) {
-		no_longer_fresh(chunk, index, nr, true);
+	if (!alloc_backing(chunk, index, nr, batch)) {
+		/* Without a page of it in use the chunk may go. */
+		spin_lock(&device->lock);
+		atomic_long_sub(nr, &chunk->fresh);
+		give_back(chunk, index, nr);
+		spin_unlock(&device->lock);
 		return NULL;
 	}
+
 	/* page_folio() would follow what an earlier large page left there. */
 	page = onewalk_pgmap_page(&chunk->pgmap, index);
 	zone_device_folio_init((struct folio *)page, &chunk->pgmap, order);
-	no_longer_fresh(chunk, index, nr, false);
+	/* Who sees that it is not fresh any more sees what it is. */
+	smp_mb__before_atomic();
+	atomic_long_sub(nr, &chunk->fresh);
 	return page;
 }
 
@@ -277,6 +334,7 @@ static void free_chunk(struct dummy_chunk *chunk)
 		return;
 	kvfree(chunk->dst);
 	kvfree(chunk->src);
+	bitmap_free(chunk->blocks);
 	kvfree(chunk->backing);
 	bitmap_free(chunk->map);
 	kfree(chunk);
@@ -294,14 +352,15 @@ static struct dummy_chunk *alloc_chunk(struct dummy_device *device,
 	chunk->device = device;
 	chunk->npages = npages;
 	chunk->map = bitmap_zalloc(npages, GFP_KERNEL);
+	chunk->blocks = bitmap_zalloc(npages / DUMMY_PMD_NR, GFP_KERNEL);
 	if (backed)
 		chunk->backing = kvcalloc(npages, sizeof(*chunk->backing),
 					  GFP_KERNEL);
 	/* Now, since an eviction must not fail for the want of them. */
 	chunk->src = kvcalloc(EVICT_BATCH, sizeof(*chunk->src), GFP_KERNEL);
 	chunk->dst = kvcalloc(EVICT_BATCH, sizeof(*chunk->dst), GFP_KERNEL);
-	if (chunk->map && (chunk->backing || !backed) && chunk->src &&
-	    chunk->dst)
+	if (chunk->map && chunk->blocks && (chunk->backing || !backed) &&
+	    chunk->src && chunk->dst)
 		return chunk;
 
 	free_chunk(chunk);
@@ -486,7 +545,7 @@ static unsigned long pages_used(struct dummy_chunk *chunk,
 
 	spin_lock(&chunk->device->lock);
 	used = chunk->used;
-	*fresh = chunk->fresh;
+	*fresh = atomic_long_read_acquire(&chunk->fresh);
 	spin_unlock(&chunk->device->lock);
 	return used;
 }

@@ -19,36 +19,60 @@ unsigned long dummy_step(unsigned long mpfn)
 	return mpfn & MIGRATE_PFN_COMPOUND ? DUMMY_PMD_NR : 1;
 }
 
-static struct page *page_at(struct page *page, unsigned long i)
-{
-	return page && i ? folio_page(page_folio(page), i) : page;
-}
-
 static bool fails_on_purpose(struct dummy_mirror *mirror)
 {
-	return mirror && atomic_xchg(&mirror->fail_alloc, 0);
+	return mirror && atomic_read(&mirror->fail_alloc) &&
+	       atomic_xchg(&mirror->fail_alloc, 0);
 }
 
-static struct page *destination(struct dummy_mirror *mirror,
-				const struct onewalk_migrate *migrate,
-				unsigned long i, unsigned int order,
-				bool to_device)
+/**
+ * struct copying - one dummy_copy()
+ * @mirror: its argument
+ * @migrate: likewise
+ * @to_device: likewise
+ * @batch: ordinary pages for it
+ */
+struct copying {
+	struct dummy_mirror	*mirror;
+	struct onewalk_migrate	*migrate;
+	bool			to_device;
+	struct dummy_batch	batch;
+};
+
+static struct page *destination(struct copying *copying, unsigned long i,
+				unsigned int order)
 {
-	if (fails_on_purpose(mirror))
+	const struct onewalk_migrate *migrate = copying->migrate;
+
+	if (fails_on_purpose(copying->mirror))
 		return NULL;
-	if (to_device)
-		return dummy_memory_alloc(mirror->device, order);
+	if (copying->to_device)
+		return dummy_memory_alloc(copying->mirror->device, order,
+					  &copying->batch);
 	return dummy_system_alloc(migrate->vma,
-				  migrate->start + (i << PAGE_SHIFT), order);
+				  migrate->start + (i << PAGE_SHIFT), order,
+				  &copying->batch);
+}
+
+static struct page *content(struct page *page, bool private, unsigned long i)
+{
+	return private ? dummy_chunk_backing(page + i) : page + i;
 }
 
 /* A hole and the zero page have no source: the destination is cleared. */
-static void copy_page_to(struct page *dst, struct page *src)
+static void copy_pages(struct page *dst, struct page *src, unsigned long nr)
 {
-	if (src)
-		copy_highpage(dummy_backing(dst), dummy_backing(src));
-	else
-		clear_highpage(dummy_backing(dst));
+	bool dst_private = is_device_private_page(dst);
+	bool src_private = src && is_device_private_page(src);
+	unsigned long i;
+
+	for (i = 0; i < nr; i++) {
+		if (src)
+			copy_highpage(content(dst, dst_private, i),
+				      content(src, src_private, i));
+		else
+			clear_highpage(content(dst, dst_private, i));
+	}
 }
 
 static unsigned long dst_entry(struct page *page, unsigned long src)
@@ -56,21 +80,18 @@ static unsigned long dst_entry(struct page *page, unsigned long src)
 	return onewalk_page_to_migrate(page) | (src & MIGRATE_PFN_WRITE);
 }
 
-static bool copy_whole(struct dummy_mirror *mirror,
-		       struct onewalk_migrate *migrate, unsigned long i,
-		       bool to_device)
+static bool copy_whole(struct copying *copying, unsigned long i)
 {
-	unsigned long src = migrate->src[i];
-	struct page *page;
-	unsigned long j;
+	struct onewalk_migrate *migrate = copying->migrate;
+	unsigned long mpfn = migrate->src[i];
+	struct page *src = migrate_pfn_to_page(mpfn);
+	struct page *dst;
 
-	page = destination(mirror, migrate, i, DUMMY_PMD_ORDER, to_device);
-	if (!page)
+	dst = destination(copying, i, DUMMY_PMD_ORDER);
+	if (!dst)
 		return false;
-	for (j = 0; j < DUMMY_PMD_NR; j++)
-		copy_page_to(page_at(page, j),
-			     page_at(migrate_pfn_to_page(src), j));
-	migrate->dst[i] = dst_entry(page, src) | MIGRATE_PFN_COMPOUND;
+	copy_pages(dst, src, DUMMY_PMD_NR);
+	migrate->dst[i] = dst_entry(dst, mpfn) | MIGRATE_PFN_COMPOUND;
 	return true;
 }
 
@@ -78,19 +99,20 @@ static bool copy_whole(struct dummy_mirror *mirror,
  * Into @nr single pages; the kernel splits the source if it has to. All of them
  * or none, since a large hole is filled without a look at each entry.
  */
-static void copy_single(struct dummy_mirror *mirror,
-			struct onewalk_migrate *migrate, unsigned long i,
-			unsigned long nr, bool to_device)
+static void copy_single(struct copying *copying, unsigned long i,
+			unsigned long nr)
 {
+	struct onewalk_migrate *migrate = copying->migrate;
 	unsigned long src = migrate->src[i];
+	struct page *source = migrate_pfn_to_page(src);
 	struct page *page;
 	unsigned long j;
 
 	for (j = 0; j < nr; j++) {
-		page = destination(mirror, migrate, i + j, 0, to_device);
+		page = destination(copying, i + j, 0);
 		if (!page)
 			goto undo;
-		copy_page_to(page, page_at(migrate_pfn_to_page(src), j));
+		copy_pages(page, source ? source + j : NULL, 1);
 		migrate->dst[i + j] = dst_entry(page, src);
 	}
 	return;
@@ -113,6 +135,12 @@ undo:
 void dummy_copy(struct dummy_mirror *mirror, struct onewalk_migrate *migrate,
 		bool to_device)
 {
+	struct copying copying = {
+		.mirror = mirror,
+		.migrate = migrate,
+		.to_device = to_device,
+		.batch.wanted = migrate->cpages,
+	};
 	unsigned long i, nr;
 
 	for (i = 0; i < migrate->npages; i += nr) {
@@ -124,10 +152,11 @@ void dummy_copy(struct dummy_mirror *mirror, struct onewalk_migrate *migrate,
 		/* Holes are always offered, but nothing comes back from one. */
 		if (!to_device && !(src & MIGRATE_PFN_VALID))
 			continue;
-		if (nr > 1 && copy_whole(mirror, migrate, i, to_device))
+		if (nr > 1 && copy_whole(&copying, i))
 			continue;
-		copy_single(mirror, migrate, i, nr, to_device);
+		copy_single(&copying, i, nr);
 	}
+	dummy_batch_end(&copying.batch);
 }
 
 /**

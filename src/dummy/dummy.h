@@ -117,6 +117,18 @@ struct dummy_mirror {
 	unsigned long			pinned;
 };
 
+/**
+ * struct dummy_batch - ordinary pages, taken from the system several at a time
+ * @wanted: how many will be, at most
+ * @nr: how many there are
+ * @pages: these; the rest is NULL
+ */
+struct dummy_batch {
+	unsigned long	wanted;
+	unsigned int	nr;
+	struct page	*pages[32];
+};
+
 static inline bool dummy_is_private(const struct dummy_device *device)
 {
 	return IS_ENABLED(CONFIG_DEVICE_PRIVATE) &&
@@ -137,6 +149,7 @@ static inline bool dummy_has_large(const struct dummy_device *device)
 
 /* main.c */
 extern unsigned int dummy_size;
+extern bool dummy_fault_around;
 
 /* device.c */
 void dummy_device_init(struct dummy_device *device, unsigned int id,
@@ -154,7 +167,8 @@ void dummy_reserved_release(struct dummy_device *device);
 
 /* chunk.c */
 int dummy_chunks_grow(struct dummy_device *device);
-struct page *dummy_chunk_alloc(struct dummy_device *device, unsigned int order);
+struct page *dummy_chunk_alloc(struct dummy_device *device, unsigned int order,
+			       struct dummy_batch *batch);
 bool dummy_chunks_have(struct dummy_device *device, unsigned long npages,
 		       bool large);
 int dummy_chunks_release(struct dummy_device *device);
@@ -165,10 +179,13 @@ struct page *dummy_backed_page(struct page *backing);
 /* memory.c */
 int dummy_memory_reserve(struct dummy_device *device, unsigned long npages,
 			 bool large);
+struct page *dummy_batch_take(struct dummy_batch *batch, gfp_t gfp);
+void dummy_batch_end(struct dummy_batch *batch);
 struct page *dummy_memory_alloc(struct dummy_device *device,
-				unsigned int order);
+				unsigned int order, struct dummy_batch *batch);
 struct page *dummy_system_alloc(struct vm_area_struct *vma,
-				unsigned long addr, unsigned int order);
+				unsigned long addr, unsigned int order,
+				struct dummy_batch *batch);
 void dummy_page_free(struct page *page);
 struct page *dummy_backing(struct page *page);
 bool dummy_is_own(const struct dummy_device *device, const struct page *page);

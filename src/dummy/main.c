@@ -45,6 +45,10 @@ static unsigned int spm_size = 256;
 module_param(spm_size, uint, 0444);
 MODULE_PARM_DESC(spm_size, "MiB at each of these addresses, a multiple of 2 from size up to 16384; a last piece smaller than size is not used (default 256)");
 
+bool dummy_fault_around;
+module_param_named(fault_around, dummy_fault_around, bool, 0644);
+MODULE_PARM_DESC(fault_around, "a CPU that touches device-private memory brings back all of the 2 MiB around it (default no)");
+
 /* MiB in a chunk */
 unsigned int dummy_size;
 

@@ -4,10 +4,13 @@
  * system's.
  */
 #include <linux/gfp.h>
+#include <linux/mempolicy.h>
 #include <linux/memremap.h>
+#include <linux/minmax.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 
+#include <dummy_compat.h>
 #include <onewalk/pgmap.h>
 
 #include "dummy.h"
@@ -88,6 +91,49 @@ int dummy_memory_reserve(struct dummy_device *device, unsigned long npages,
 	return ret;
 }
 
+/**
+ * dummy_batch_take() - an ordinary page
+ * @batch: from here, all with the same @gfp
+ * @gfp: how to allocate it
+ *
+ * To allocate one by one costs more than all that onewalk does to migrate a page.
+ */
+struct page *dummy_batch_take(struct dummy_batch *batch, gfp_t gfp)
+{
+	unsigned long n = min(batch->wanted, ARRAY_SIZE(batch->pages));
+	struct page *page;
+
+	if (!batch->nr && n > 1)
+		batch->nr = alloc_pages_bulk(gfp, n, batch->pages);
+	if (batch->wanted)
+		batch->wanted--;
+	if (!batch->nr)
+		return alloc_page(gfp);
+	page = batch->pages[--batch->nr];
+	batch->pages[batch->nr] = NULL;
+	return page;
+}
+
+/**
+ * dummy_batch_end() - give back what was not taken
+ * @batch: the batch
+ */
+void dummy_batch_end(struct dummy_batch *batch)
+{
+	while (batch->nr)
+		__free_page(batch->pages[--batch->nr]);
+}
+
+/* Somebody has said where the memory of this task, or this VMA, is to be. */
+static bool has_policy(const struct vm_area_struct *vma)
+{
+#ifdef CONFIG_NUMA
+	return vma_policy(vma) || current->mempolicy;
+#else
+	return false;
+#endif
+}
+
 static struct page *ordinary_page(gfp_t gfp, unsigned int order)
 {
 	struct folio *folio = folio_alloc(gfp, order);
@@ -102,16 +148,18 @@ static struct page *ordinary_page(gfp_t gfp, unsigned int order)
  * dummy_memory_alloc() - a page of device memory
  * @device: of which device
  * @order: 0 or DUMMY_PMD_ORDER
+ * @batch: what backs it may come from here
  *
  * Return: a locked page with one reference, of which dummy_backing() may be
  * written; NULL when there is none.
  */
-struct page *dummy_memory_alloc(struct dummy_device *device, unsigned int order)
+struct page *dummy_memory_alloc(struct dummy_device *device, unsigned int order,
+				struct dummy_batch *batch)
 {
 	struct page *page;
 
 	if (dummy_has_memory(device))
-		return dummy_chunk_alloc(device, order);
+		return dummy_chunk_alloc(device, order, batch);
 
 	page = ordinary_page(GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
 			     __GFP_RETRY_MAYFAIL, order);
@@ -128,6 +176,7 @@ struct page *dummy_memory_alloc(struct dummy_device *device, unsigned int order)
  * @vma: where it will be mapped; NULL when that is not known
  * @addr: the address in it
  * @order: 0 or DUMMY_PMD_ORDER
+ * @batch: with a @vma: where it may come from
  *
  * With a @vma there is another way when there is no large page, so that one is
  * not fought for.
@@ -135,7 +184,8 @@ struct page *dummy_memory_alloc(struct dummy_device *device, unsigned int order)
  * Return: a locked page with one reference; NULL when there is none.
  */
 struct page *dummy_system_alloc(struct vm_area_struct *vma,
-				unsigned long addr, unsigned int order)
+				unsigned long addr, unsigned int order,
+				struct dummy_batch *batch)
 {
 	struct page *page;
 
@@ -146,7 +196,9 @@ struct page *dummy_system_alloc(struct vm_area_struct *vma,
 		return ordinary_page(GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
 				     __GFP_NORETRY, order);
 
-	page = alloc_page_vma(GFP_HIGHUSER_MOVABLE, vma, addr);
+	page = has_policy(vma) ?
+		alloc_page_vma(GFP_HIGHUSER_MOVABLE, vma, addr) :
+		dummy_batch_take(batch, GFP_HIGHUSER_MOVABLE);
 	if (page)
 		lock_page(page);
 	return page;

@@ -50,7 +50,8 @@ int dummy_map(struct dummy_mirror *mirror, unsigned long addr,
 
 	lockdep_assert_held(&mirror->lock);
 
-	if (dummy_is_own(mirror->device, page))
+	if (!(access & ONEWALK_DUMMY_MAPPED_DEVICE) &&
+	    dummy_is_own(mirror->device, page))
 		access |= ONEWALK_DUMMY_MAPPED_DEVICE;
 
 	/* The notifier takes our lock in memory reclaim: none of it here. */

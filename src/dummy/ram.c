@@ -18,26 +18,41 @@
 
 /*
  * A huge page table entry comes back as it is. One PTE comes back alone, also
- * out of a large folio, which the kernel then splits.
+ * out of a large folio, which is split then; or, when told so, with its
+ * neighbours.
  */
-static unsigned int fault_order(const struct vm_fault *vmf)
+static void fault_range(const struct vm_fault *vmf,
+			struct onewalk_migrate *migrate)
 {
-	return vmf->pte ? 0 : folio_order(page_folio(vmf->page));
+	unsigned long size = PAGE_SIZE;
+
+	if (!vmf->pte)
+		size = folio_size(page_folio(vmf->page));
+	else if (READ_ONCE(dummy_fault_around))
+		size = PMD_SIZE;
+
+	migrate->start = max(ALIGN_DOWN(vmf->address, size),
+			     vmf->vma->vm_start);
+	migrate->end = min(ALIGN_DOWN(vmf->address, size) + size,
+			   vmf->vma->vm_end);
+	if (size > PAGE_SIZE)
+		migrate->flags |= ONEWALK_MIGRATE_SELECT_COMPOUND;
 }
 
 /*
- * A page that was collected and got no destination. A hole, which is what is
- * left of a page that another thread has discarded meanwhile, needs none.
+ * The page that was touched was collected and got no destination. A hole, which
+ * is what is left of one that another thread has discarded meanwhile, needs none.
  */
 static bool out_of_memory(const struct onewalk_migrate *migrate)
 {
 	const unsigned long collected = MIGRATE_PFN_VALID | MIGRATE_PFN_MIGRATE;
+	struct folio *folio = page_folio(migrate->fault_page);
 	unsigned long i;
 
 	for (i = 0; i < migrate->npages; i += dummy_step(migrate->src[i]))
 		if ((migrate->src[i] & collected) == collected &&
-		    !migrate->dst[i])
-			return true;
+		    page_folio(migrate_pfn_to_page(migrate->src[i])) == folio)
+			return !migrate->dst[i];
 	return false;
 }
 
@@ -78,25 +93,21 @@ out:
  */
 vm_fault_t dummy_migrate_to_ram(struct vm_fault *vmf)
 {
-	unsigned int order = fault_order(vmf);
-	unsigned long size = PAGE_SIZE << order;
-	unsigned long start = ALIGN_DOWN(vmf->address, size);
 	struct onewalk_migrate migrate = {
 		.vma = vmf->vma,
-		.start = start,
-		.end = start + size,
 		.pgmap_owner = page_pgmap(vmf->page)->owner,
 		.flags = ONEWALK_MIGRATE_SELECT_DEVICE_PRIVATE,
 		.fault_page = vmf->page,
 	};
 	vm_fault_t ret = VM_FAULT_OOM;
+	unsigned long npages;
 
-	if (order)
-		migrate.flags |= ONEWALK_MIGRATE_SELECT_COMPOUND;
-	migrate.src = kcalloc(2UL << order, sizeof(*migrate.src), GFP_KERNEL);
+	fault_range(vmf, &migrate);
+	npages = (migrate.end - migrate.start) >> PAGE_SHIFT;
+	migrate.src = kcalloc(2 * npages, sizeof(*migrate.src), GFP_KERNEL);
 	if (!migrate.src)
 		return ret;
-	migrate.dst = migrate.src + (1UL << order);
+	migrate.dst = migrate.src + npages;
 
 	ret = bring_back(&migrate);
 	kfree(migrate.src);
@@ -106,7 +117,7 @@ vm_fault_t dummy_migrate_to_ram(struct vm_fault *vmf)
 /* A large page without a large destination stays: nothing splits it here. */
 static struct page *evict_one(struct page *src, unsigned int order)
 {
-	struct page *dst = dummy_system_alloc(NULL, 0, order);
+	struct page *dst = dummy_system_alloc(NULL, 0, order, NULL);
 	unsigned long i;
 
 	for (i = 0; dst && i < 1UL << order; i++)

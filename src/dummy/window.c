@@ -44,8 +44,8 @@ struct window {
 	unsigned long		since;
 	unsigned long		moved;
 	unsigned long		left;
-	unsigned long		src[DUMMY_PMD_NR];
-	unsigned long		dst[DUMMY_PMD_NR];
+	unsigned long		*src;
+	unsigned long		*dst;
 	u8			status[DUMMY_PMD_NR];
 	bool			there[DUMMY_PMD_NR];
 	void			*data;
@@ -283,31 +283,34 @@ static int to_system(struct window *window, u64 *moved)
 	return ret;
 }
 
+static void free_window(struct window *window)
+{
+	kvfree(window->data);
+	kfree(window->dst);
+	kfree(window->src);
+	kfree(window);
+}
+
 static struct window *alloc_window(struct dummy_mirror *mirror, bool to_device,
 				   u64 npages)
 {
-	struct window *window = kvzalloc(sizeof(*window), GFP_KERNEL);
+	struct window *window = kzalloc(sizeof(*window), GFP_KERNEL);
 
 	if (!window)
 		return NULL;
 	window->mirror = mirror;
 	window->to_device = to_device;
 	window->patience = DUMMY_PATIENCE;
-	if (!to_device)
+	window->src = kcalloc(DUMMY_PMD_NR, sizeof(*window->src), GFP_KERNEL);
+	window->dst = kcalloc(DUMMY_PMD_NR, sizeof(*window->dst), GFP_KERNEL);
+	if (to_device)
+		window->data = kvmalloc(min_t(u64, npages, DUMMY_PMD_NR) <<
+					PAGE_SHIFT, GFP_KERNEL);
+	if (window->src && window->dst && (window->data || !to_device))
 		return window;
 
-	window->data = kvmalloc(min_t(u64, npages, DUMMY_PMD_NR) << PAGE_SHIFT,
-				GFP_KERNEL);
-	if (window->data)
-		return window;
-	kvfree(window);
+	free_window(window);
 	return NULL;
-}
-
-static void free_window(struct window *window)
-{
-	kvfree(window->data);
-	kvfree(window);
 }
 
 static void next_window(struct window *window, unsigned long start,
