@@ -27,6 +27,10 @@
 #define swap_migration_ad_supported		\
 	onewalk_k_swap_migration_ad_supported
 #define __split_huge_pmd	onewalk_k_split_huge_pmd
+#define set_pmd_migration_entry	onewalk_k_set_pmd_migration_entry
+#define split_huge_pmd_locked	onewalk_k_split_huge_pmd_locked
+#define folio_remove_rmap_pmd	onewalk_k_folio_remove_rmap_pmd
+#define folio_split_unmapped	onewalk_k_folio_split_unmapped
 #define __mmu_notifier_invalidate_range_start	\
 	onewalk_k_mmu_notifier_invalidate_range_start
 #define __mmu_notifier_invalidate_range_end	\
@@ -58,6 +62,7 @@
 #include <linux/mmu_notifier.h>
 #include <linux/rmap.h>
 #include <linux/swap.h>
+#include <linux/swapops.h>
 
 #include <asm/tlbflush.h>
 
@@ -118,6 +123,18 @@ static inline pte_t *pte_offset_map_lock(struct mm_struct *mm, pmd_t *pmdp,
  */
 #define MIGRATE_VMA_SELECT_COMPOUND	0
 #define ONEWALK_MIGRATE_VMA_SPLITS	0
+
+/* What moves large folios whole: never called there. */
+#undef set_pmd_migration_entry
+#undef split_huge_pmd_locked
+#undef folio_remove_rmap_pmd
+#undef folio_split_unmapped
+#undef folio_mapcount
+#define folio_mapcount(folio)			((void)(folio), 0)
+#define set_pmd_migration_entry(pvmw, page)	((void)(pvmw), -EOPNOTSUPP)
+#define split_huge_pmd_locked(vma, addr, pmdp, freeze)	((void)(vma))
+#define folio_remove_rmap_pmd(folio, page, vma)	((void)(folio))
+#define folio_split_unmapped(folio, order)	((void)(folio), -EOPNOTSUPP)
 #endif
 
 #ifndef ONEWALK_HAVE_PTE_UFFD
@@ -125,6 +142,8 @@ static inline pte_t *pte_offset_map_lock(struct mm_struct *mm, pmd_t *pmdp,
 #define pmd_uffd(pmd)			pmd_uffd_wp(pmd)
 #define pte_swp_uffd(pte)		pte_swp_uffd_wp(pte)
 #define pte_swp_mkuffd(pte)		pte_swp_mkuffd_wp(pte)
+#define pmd_swp_uffd(pmd)		pmd_swp_uffd_wp(pmd)
+#define pmd_swp_mkuffd(pmd)		pmd_swp_mkuffd_wp(pmd)
 #define userfaultfd_rwp(vma)		((void)(vma), false)
 #endif
 

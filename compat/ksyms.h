@@ -71,6 +71,16 @@ void flush_tlb_mm_range(struct mm_struct *mm, unsigned long start,
 	  split_huge_page_to_list_to_order, "fault.c", NULL)
 #endif
 
+#ifdef ONEWALK_HAVE_SELECT_COMPOUND
+#define ONEWALK_KSYMS_WHOLE(X)						\
+	X(set_pmd_migration_entry, set_pmd_migration_entry, "huge.c", NULL) \
+	X(split_huge_pmd_locked, split_huge_pmd_locked, "huge.c", NULL)	\
+	X(folio_remove_rmap_pmd, folio_remove_rmap_pmd, "huge.c", NULL)	\
+	X(folio_split_unmapped, folio_split_unmapped, "huge.c", NULL)
+#else
+#define ONEWALK_KSYMS_WHOLE(X)
+#endif
+
 #define ONEWALK_KSYMS(X)						\
 	X(folio_isolate_lru, onewalk_isolate_lru, "unmap.c",		\
 	  "bool(struct folio*)|int(struct folio*)")			\
@@ -88,7 +98,8 @@ void flush_tlb_mm_range(struct mm_struct *mm, unsigned long start,
 	ONEWALK_KSYMS_SWAP(X)						\
 	ONEWALK_KSYMS_RMAP(X)						\
 	ONEWALK_KSYMS_LOCK(X)						\
-	ONEWALK_KSYMS_SPLIT(X)
+	ONEWALK_KSYMS_SPLIT(X)						\
+	ONEWALK_KSYMS_WHOLE(X)
 
 #define ONEWALK_DECLARE_KSYM(name, as, user, protos)			\
 	DECLARE_STATIC_CALL(ksym_##name, as);

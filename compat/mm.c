@@ -7,6 +7,7 @@
 #include <linux/mmu_notifier.h>
 #include <linux/rmap.h>
 #include <linux/swap.h>
+#include <linux/swapops.h>
 
 void folio_putback_lru(struct folio *folio)
 {
@@ -134,5 +135,30 @@ void __split_huge_pmd(struct vm_area_struct *vma, pmd_t *pmdp,
 		      unsigned long addr, bool freeze)
 {
 	static_call(ksym___split_huge_pmd)(vma, pmdp, addr, freeze);
+}
+#endif
+
+#ifdef ONEWALK_HAVE_SELECT_COMPOUND
+int set_pmd_migration_entry(struct page_vma_mapped_walk *pvmw,
+			    struct page *page)
+{
+	return static_call(ksym_set_pmd_migration_entry)(pvmw, page);
+}
+
+void split_huge_pmd_locked(struct vm_area_struct *vma, unsigned long addr,
+			   pmd_t *pmdp, bool freeze)
+{
+	static_call(ksym_split_huge_pmd_locked)(vma, addr, pmdp, freeze);
+}
+
+void folio_remove_rmap_pmd(struct folio *folio, struct page *page,
+			   struct vm_area_struct *vma)
+{
+	static_call(ksym_folio_remove_rmap_pmd)(folio, page, vma);
+}
+
+int folio_split_unmapped(struct folio *folio, unsigned int new_order)
+{
+	return static_call(ksym_folio_split_unmapped)(folio, new_order);
 }
 #endif

@@ -117,6 +117,28 @@ static bool replace_entry(struct table *table, unsigned long addr, pte_t *ptep,
 	return true;
 }
 
+/*
+ * A reference and the lock. The entry has a reference, and cannot lose it under
+ * the page table lock. Who faults on the folio, and calls us, has locked it.
+ */
+static bool get_locked(const struct onewalk_call *call, struct folio *folio)
+{
+	folio_get(folio);
+	if (onewalk_is_fault_folio(call->migrate, folio))
+		return true;
+	if (!onewalk_fails(ONEWALK_POINT_TRYLOCK) && folio_trylock(folio))
+		return true;
+	folio_put(folio);
+	return false;
+}
+
+static void put_locked(const struct onewalk_call *call, struct folio *folio)
+{
+	if (!onewalk_is_fault_folio(call->migrate, folio))
+		folio_unlock(folio);
+	folio_put(folio);
+}
+
 /* One page that is fit to migrate, as it seems. */
 static enum onewalk_status collect_page(const struct onewalk_call *call,
 					struct table *table, unsigned long addr,
@@ -127,12 +149,8 @@ static enum onewalk_status collect_page(const struct onewalk_call *call,
 	struct page *page = pfn_to_page(entry->pfn);
 	struct folio *folio = page_folio(page);
 
-	/* The entry has a reference, and cannot lose it under the lock. */
-	folio_get(folio);
-	if (onewalk_fails(ONEWALK_POINT_TRYLOCK) || !folio_trylock(folio)) {
-		folio_put(folio);
+	if (!get_locked(call, folio))
 		return ONEWALK_STATUS_LOCKED;
-	}
 
 	/* Now that the folio is locked, what was a guess is certain. */
 	if (entry->kind != ONEWALK_DEVICE)
@@ -140,10 +158,8 @@ static enum onewalk_status collect_page(const struct onewalk_call *call,
 	if (status == ONEWALK_STATUS_MIGRATING &&
 	    !replace_entry(table, addr, ptep, entry))
 		status = ONEWALK_STATUS_PINNED;
-	if (status != ONEWALK_STATUS_MIGRATING) {
-		folio_unlock(folio);
-		folio_put(folio);
-	}
+	if (status != ONEWALK_STATUS_MIGRATING)
+		put_locked(call, folio);
 	return status;
 }
 
@@ -168,6 +184,24 @@ static int look_again(struct onewalk_call *call, unsigned long addr,
 	return ret;
 }
 
+/*
+ * The usual case: a page was found fit, and its entry says now what it said then.
+ * What the entry does not tell is asked when the folio is locked.
+ */
+static bool says_what_it_said(const struct onewalk_call *call,
+			      unsigned long pfn,
+			      const struct onewalk_entry *entry)
+{
+	if (entry->kind != ONEWALK_PAGE && entry->kind != ONEWALK_DEVICE)
+		return false;
+	if (entry->kind == ONEWALK_DEVICE &&
+	    entry->owner != call->migrate->pgmap_owner)
+		return false;
+	return (pfn & ONEWALK_PFN_COLLECT) && (pfn & ONEWALK_PFN_VALID) &&
+	       entry->pfn == (pfn & ~(ONEWALK_PFN_FLAGS | ONEWALK_PFN_PRIVATE)) &&
+	       entry->write == !!(pfn & ONEWALK_PFN_WRITE);
+}
+
 static int collect_entry(struct onewalk_call *call, struct table *table,
 			 unsigned long addr, pte_t *ptep)
 {
@@ -176,10 +210,12 @@ static int collect_entry(struct onewalk_call *call, struct table *table,
 	unsigned long output = ONEWALK_PFN_MIGRATE;
 	enum onewalk_status status;
 	struct onewalk_entry entry;
-	int ret;
+	int ret = 0;
 
 	onewalk_look_at_pte(ptep_get(ptep), &entry);
-	ret = look_again(call, addr, &entry);
+	if (!says_what_it_said(call, *pfn, &entry) ||
+	    PageCompound(pfn_to_page(entry.pfn)))
+		ret = look_again(call, addr, &entry);
 	if (ret || !(*pfn & ONEWALK_PFN_COLLECT))
 		return ret;
 
@@ -221,9 +257,41 @@ static int collect_entries(struct onewalk_call *call, struct table *table)
 	return ret;
 }
 
-/* A stretch without a PTE table: all of it is holes now. */
-static int collect_hole(struct onewalk_call *call, unsigned long addr,
-			unsigned long end)
+static bool is_fit(const struct onewalk_call *call, unsigned long addr)
+{
+	return call->range->hmm_pfns[onewalk_index(call, addr)] &
+	       ONEWALK_PFN_COLLECT;
+}
+
+/* Look at all of a huge page again, or at a hole of that size. */
+static int look_at_all_again(struct onewalk_call *call, unsigned long addr,
+			     const struct onewalk_entry *entry)
+{
+	unsigned long pfn = call->range->hmm_pfns[onewalk_index(call, addr)];
+	int ret;
+
+	if (entry->whole && says_what_it_said(call, pfn, entry))
+		return 0;
+	ret = look_again(call, addr, entry);
+	if (!ret)
+		onewalk_look_alike(call, addr, addr + PMD_SIZE);
+	return ret;
+}
+
+/* For the driver to fill with one large page instead of small ones. */
+static void mark_huge_hole(const struct onewalk_call *call, unsigned long addr)
+{
+	unsigned long *pfns = &call->range->hmm_pfns[onewalk_index(call, addr)];
+	unsigned long i;
+
+	for (i = 0; i < ONEWALK_PMD_NR; i++)
+		pfns[i] = onewalk_output_over(onewalk_input_of(pfns[i]), 0);
+	pfns[0] |= ONEWALK_PFN_MIGRATE | ONEWALK_PFN_COMPOUND;
+	call->migrate->huge = true;
+}
+
+static int collect_small_holes(struct onewalk_call *call, unsigned long addr,
+			       unsigned long end)
 {
 	const struct onewalk_entry hole = { .kind = ONEWALK_HOLE };
 	unsigned long *pfns = call->range->hmm_pfns;
@@ -232,7 +300,6 @@ static int collect_hole(struct onewalk_call *call, unsigned long addr,
 
 	for (; addr < end; addr += PAGE_SIZE) {
 		i = onewalk_index(call, addr);
-		onewalk_resched(i);
 		if (!(pfns[i] & ONEWALK_PFN_COLLECT))
 			continue;
 		ret = look_again(call, addr, &hole);
@@ -245,7 +312,40 @@ static int collect_hole(struct onewalk_call *call, unsigned long addr,
 	return 0;
 }
 
-/* Huge pages and what is left to the kernel: nothing there is for us. */
+/* A stretch without a PTE table: all of it is holes now. */
+static int collect_hole(struct onewalk_call *call, unsigned long addr,
+			unsigned long end)
+{
+	const struct onewalk_entry hole = { .kind = ONEWALK_HOLE };
+	int ret;
+
+	if (!is_fit(call, addr) || !onewalk_asks_whole(call, addr, end))
+		return collect_small_holes(call, addr, end);
+
+	ret = look_at_all_again(call, addr, &hole);
+	if (!ret && is_fit(call, addr))
+		mark_huge_hole(call, addr);
+	return ret;
+}
+
+/* A hole above the PMD level, which may be a large one. */
+static int collect_large_hole(struct onewalk_call *call, unsigned long addr,
+			      unsigned long end)
+{
+	unsigned long next;
+	int ret;
+
+	for (; addr < end; addr = next) {
+		next = pmd_addr_end(addr, end);
+		ret = collect_hole(call, addr, next);
+		if (ret)
+			return ret;
+		cond_resched();
+	}
+	return 0;
+}
+
+/* What does not move whole, and what is left to the kernel: not for us. */
 static int collect_nothing(struct onewalk_call *call, unsigned long addr,
 			   unsigned long end)
 {
@@ -255,6 +355,102 @@ static int collect_nothing(struct onewalk_call *call, unsigned long addr,
 		if (pfns[onewalk_index(call, addr)] & ONEWALK_PFN_COLLECT)
 			return ONEWALK_NEED_LOOK;
 	return 0;
+}
+
+/* As collect_page() does for a small one. */
+static enum onewalk_status
+collect_huge_page(const struct onewalk_call *call, pmd_t *pmdp, spinlock_t *ptl,
+		  unsigned long addr, const struct onewalk_entry *entry)
+{
+	enum onewalk_status status = ONEWALK_STATUS_MIGRATING;
+	struct page *page = pfn_to_page(entry->pfn);
+	struct folio *folio = page_folio(page);
+
+	if (!get_locked(call, folio))
+		return ONEWALK_STATUS_LOCKED;
+
+	if (entry->kind != ONEWALK_DEVICE)
+		status = onewalk_page_status(call, page);
+	/* Out of the swap cache somebody else may have mapped it just now. */
+	if (status == ONEWALK_STATUS_MIGRATING && folio_mapcount(folio) != 1)
+		status = ONEWALK_STATUS_BUSY;
+	if (status == ONEWALK_STATUS_MIGRATING &&
+	    !onewalk_collect_huge(call->migrate->vma, addr, pmdp, ptl, folio))
+		status = ONEWALK_STATUS_PINNED;
+	if (status != ONEWALK_STATUS_MIGRATING)
+		put_locked(call, folio);
+	return status;
+}
+
+/*
+ * The first page's entry speaks for all that is collected; the others report what
+ * is there. A huge page that does not migrate now stays as it is.
+ */
+static void mark_huge_page(struct onewalk_call *call, unsigned long addr,
+			   const struct onewalk_entry *entry,
+			   enum onewalk_status status)
+{
+	unsigned long first = onewalk_index(call, addr);
+	unsigned long *pfns = &call->range->hmm_pfns[first];
+	unsigned long output = entry->pfn | ONEWALK_PFN_VALID |
+			       ONEWALK_PFN_MIGRATE | ONEWALK_PFN_COMPOUND;
+	unsigned long i;
+
+	for (i = 0; i < ONEWALK_PMD_NR; i++) {
+		pfns[i] &= ~ONEWALK_PFN_COLLECT;
+		onewalk_set_status(call, first + i, status);
+	}
+	if (status != ONEWALK_STATUS_MIGRATING)
+		return;
+
+	call->held++;
+	call->migrate->huge = true;
+	if (entry->write)
+		output |= ONEWALK_PFN_WRITE;
+	output |= (unsigned long)entry->order << ONEWALK_PFN_ORDER_SHIFT;
+	pfns[0] = onewalk_output_over(onewalk_input_of(pfns[0]), output);
+}
+
+static int collect_huge_locked(struct onewalk_call *call, pmd_t *pmdp,
+			       spinlock_t *ptl, unsigned long addr)
+{
+	struct vm_area_struct *vma = call->migrate->vma;
+	enum onewalk_status status;
+	struct onewalk_entry entry;
+	int ret;
+
+	lockdep_assert_held(ptl);
+
+	if (!onewalk_is_huge(*pmdp) || onewalk_fails(ONEWALK_POINT_TABLE))
+		return ONEWALK_NEED_LOOK;
+	onewalk_look_at_pmd(vma, *pmdp, addr, &entry);
+	entry.whole = onewalk_fit_for_whole(&entry);
+	ret = look_at_all_again(call, addr, &entry);
+	if (ret || !is_fit(call, addr))
+		return ret;
+
+	if (entry.kind == ONEWALK_ZERO) {
+		mark_huge_hole(call, addr);
+		return 0;
+	}
+	status = collect_huge_page(call, pmdp, ptl, addr, &entry);
+	mark_huge_page(call, addr, &entry, status);
+	return 0;
+}
+
+static int collect_huge(struct onewalk_call *call, pmd_t *pmdp,
+			unsigned long addr, unsigned long end)
+{
+	spinlock_t *ptl;	/* of the PMD entry */
+	int ret;
+
+	if (!is_fit(call, addr) || !onewalk_asks_whole(call, addr, end))
+		return collect_nothing(call, addr, end);
+
+	ptl = pmd_lock(call->mm, pmdp);
+	ret = collect_huge_locked(call, pmdp, ptl, addr);
+	spin_unlock(ptl);
+	return ret;
 }
 
 static int collect_pmd(struct onewalk_call *call, pmd_t *pmdp,
@@ -276,7 +472,7 @@ static int collect_pmd(struct onewalk_call *call, pmd_t *pmdp,
 	if (!ptep)
 		return pmd_none(pmdp_get_lockless(pmdp)) ?
 			collect_hole(call, addr, end) :
-			collect_nothing(call, addr, end);
+			collect_huge(call, pmdp, addr, end);
 
 	table.ptep = ptep;
 	ret = collect_entries(call, &table);
@@ -347,7 +543,7 @@ static int collect_looked(struct onewalk_call *call)
 {
 	static const struct onewalk_walk collect = {
 		.pmd = collect_pmd,
-		.hole = collect_hole,
+		.hole = collect_large_hole,
 		.exotic = collect_nothing,
 	};
 	struct mmu_notifier_range bracket;
@@ -379,11 +575,11 @@ static int collect_range(struct onewalk_call *call)
 
 /*
  * Whether the folio of fault_page is locked by our caller only the kernel at hand
- * knows; and huge pages that migrate whole are not for this collector.
+ * knows. But those that know of large ones all lock it.
  */
 static bool left_to_the_kernel(const struct onewalk_call *call)
 {
-	return call->migrate->fault_page || onewalk_may_move_whole(call);
+	return call->migrate->fault_page && !onewalk_may_move_whole(call);
 }
 
 static bool unified_at_once(const struct onewalk_call *call)
@@ -405,7 +601,6 @@ static int unified_collect(struct onewalk_call *call)
 
 	own = (struct onewalk_own){
 		.collected = ONEWALK_PFN_VALID | ONEWALK_PFN_MIGRATE,
-		.compound = ONEWALK_PFN_COMPOUND,
 	};
 	onewalk_own_begin(&own, call->migrate->notifier, call->range->start,
 			  call->range->end);
@@ -423,6 +618,7 @@ static int unified_collect(struct onewalk_call *call)
 
 const struct onewalk_engine onewalk_unified = {
 	.name		= "unified",
+	.whole		= true,
 	.init		= onewalk_ksyms_init,
 	.reason		= onewalk_ksyms_reason,
 	.at_once	= unified_at_once,

@@ -17,6 +17,7 @@
 	X(ISOLATE, "isolate")		/* a folio is not on the LRU */	\
 	X(PIN, "pin")			/* there is one reference more */ \
 	X(SPLIT, "split")		/* a folio cannot be split */	\
+	X(REFUSE, "refuse")		/* the first page does not move */ \
 	X(INVALIDATED, "invalidated")	/* the sequence number moved */	\
 	X(FAULT_OOM, "fault-oom")					\
 	X(FAULT_SIGBUS, "fault-sigbus")					\
@@ -28,7 +29,9 @@
 	X(LOOKED, "looked")		/* the sequence check is next */	\
 	X(CHECKED, "checked")		/* before collecting */		\
 	X(COLLECTED, "collected")	/* the engine has tried */ \
-	X(UNMAPPED, "unmapped")		/* before the call returns */
+	X(UNMAPPED, "unmapped")		/* before the call returns */	\
+	X(PARTED, "parted")		/* huge pages from their entries */ \
+	X(MOVED, "moved")		/* and not mapped yet */
 
 enum onewalk_point {
 #define ONEWALK_POINT(name, text) ONEWALK_POINT_##name,

@@ -27,7 +27,7 @@
 #define PAUSE_US	50
 
 /* How many pages the kernel is given at once. */
-#define CHUNK		(PMD_SIZE / PAGE_SIZE)
+#define CHUNK		ONEWALK_PMD_NR
 
 static enum onewalk_status fault_status(vm_fault_t fault, int err)
 {
@@ -132,6 +132,14 @@ static bool can_split(struct folio *folio)
 	return !folio_is_zone_device(folio) || folio_is_device_private(folio);
 }
 
+/* Its caller has it locked, and the one reference that may be there. */
+static void split_fault_folio(struct page *fault_page)
+{
+	if (can_split(page_folio(fault_page)) &&
+	    !onewalk_fails(ONEWALK_POINT_SPLIT))
+		split_huge_page(fault_page);
+}
+
 static int split_folio_locked(struct onewalk_call *call, struct folio *folio)
 {
 	int ret = 0;
@@ -157,7 +165,10 @@ static int split_pmd(struct onewalk_call *call, pmd_t *pmdp,
 	struct folio *folio = onewalk_get_folio(call, pmdp);
 	int ret = 0;
 
-	if (folio) {
+	if (folio && onewalk_is_fault_folio(call->migrate, folio)) {
+		folio_put(folio);
+		split_fault_folio(call->migrate->fault_page);
+	} else if (folio) {
 		ret = split_folio_locked(call, folio);
 		folio_put(folio);
 	} else if (call->order) {
@@ -208,11 +219,9 @@ static bool any_off_lru(const struct onewalk_call *call)
 			continue;
 		/* No reference is held: a guess. Device memory is not online. */
 		pfn &= ~(ONEWALK_PFN_FLAGS | ONEWALK_PFN_PRIVATE);
-		/* a hole, or the zero page */
-		if (!pfn || is_zero_pfn(pfn))
-			continue;
-		page = pfn_to_online_page(pfn);
-		if (page && !PageLRU(page))
+		/* a hole, or else a zero page */
+		page = pfn ? pfn_to_online_page(pfn) : NULL;
+		if (page && PageAnon(page) && !PageLRU(page))
 			return true;
 	}
 	return false;

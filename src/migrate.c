@@ -41,6 +41,21 @@ struct migrate_vma onewalk_kernel_args(const struct onewalk_migrate *migrate)
 	};
 }
 
+static unsigned long pfn_to_migrate(unsigned long hmm_pfn)
+{
+	unsigned long mpfn = MIGRATE_PFN_MIGRATE;
+
+	if (!(hmm_pfn & ONEWALK_PFN_MIGRATE))
+		return 0;
+	if (hmm_pfn & ONEWALK_PFN_COMPOUND)
+		mpfn |= MIGRATE_PFN_COMPOUND;
+	if (!(hmm_pfn & ONEWALK_PFN_VALID))
+		return mpfn;
+	if (hmm_pfn & ONEWALK_PFN_WRITE)
+		mpfn |= MIGRATE_PFN_WRITE;
+	return mpfn | migrate_pfn(page_to_pfn(onewalk_pfn_to_page(hmm_pfn)));
+}
+
 /**
  * onewalk_pfn_to_migrate() - what src[] holds for a page
  * @hmm_pfn: an entry of &onewalk_range.hmm_pfns after onewalk_range_fault()
@@ -54,17 +69,7 @@ struct migrate_vma onewalk_kernel_args(const struct onewalk_migrate *migrate)
  */
 unsigned long onewalk_pfn_to_migrate(unsigned long hmm_pfn)
 {
-	unsigned long mpfn = MIGRATE_PFN_MIGRATE;
-
-	if (!(hmm_pfn & ONEWALK_PFN_MIGRATE))
-		return 0;
-	if (hmm_pfn & ONEWALK_PFN_COMPOUND)
-		mpfn |= MIGRATE_PFN_COMPOUND;
-	if (!(hmm_pfn & ONEWALK_PFN_VALID))
-		return mpfn;
-	if (hmm_pfn & ONEWALK_PFN_WRITE)
-		mpfn |= MIGRATE_PFN_WRITE;
-	return mpfn | migrate_pfn(page_to_pfn(onewalk_pfn_to_page(hmm_pfn)));
+	return pfn_to_migrate(hmm_pfn);
 }
 EXPORT_SYMBOL_GPL(onewalk_pfn_to_migrate);
 
@@ -87,7 +92,7 @@ void onewalk_migrate_range_setup(struct onewalk_range *range)
 	unsigned long i;
 
 	for (i = 0; migrate && i < migrate->npages; i++)
-		migrate->src[i] = onewalk_pfn_to_migrate(range->hmm_pfns[i]);
+		migrate->src[i] = pfn_to_migrate(range->hmm_pfns[i]);
 }
 EXPORT_SYMBOL_GPL(onewalk_migrate_range_setup);
 
@@ -104,9 +109,20 @@ static void take_holes_apart(struct onewalk_migrate *migrate)
 		if (migrate->src[i] != whole ||
 		    (migrate->dst[i] & MIGRATE_PFN_COMPOUND))
 			continue;
-		for (j = 0; j < PMD_SIZE / PAGE_SIZE && i + j < migrate->npages; j++)
+		for (j = 0; j < ONEWALK_PMD_NR && i + j < migrate->npages; j++)
 			migrate->src[i + j] = MIGRATE_PFN_MIGRATE;
 	}
+}
+
+/* With a reference too many the kernel does not move a page: for tests. */
+static struct folio *hold_first(const struct onewalk_migrate *migrate)
+{
+	struct page *page = migrate_pfn_to_page(migrate->src[0]);
+
+	if (!page || !onewalk_fails(ONEWALK_POINT_REFUSE))
+		return NULL;
+	folio_get(page_folio(page));
+	return page_folio(page);
 }
 
 /* Pages that were migrating, and did not move after all. */
@@ -120,7 +136,7 @@ static void settle_status(const struct onewalk_migrate *migrate)
 		if (migrate->status[i] != ONEWALK_STATUS_MIGRATING)
 			continue;
 		if (migrate->src[i] & MIGRATE_PFN_COMPOUND)
-			nr = min(PMD_SIZE / PAGE_SIZE, migrate->npages - i);
+			nr = min(ONEWALK_PMD_NR, migrate->npages - i);
 		if (migrate->src[i] & MIGRATE_PFN_MIGRATE)
 			continue;
 
@@ -151,17 +167,28 @@ void onewalk_migrate_pages(struct onewalk_migrate *migrate)
 {
 	struct migrate_vma args = onewalk_kernel_args(migrate);
 	struct onewalk_own own;
+	struct folio *held;
 
 	if (!migrate->npages)
 		return;
 
-	take_holes_apart(migrate);
+	if (migrate->flags & ONEWALK_MIGRATE_SELECT_COMPOUND)
+		take_holes_apart(migrate);
+	if (migrate->huge)
+		onewalk_part_from_huge(migrate);
+	onewalk_pause(ONEWALK_POINT_PARTED);
+	held = hold_first(migrate);
 	onewalk_own_begin_kernel(&own, migrate, &args);
 	migrate_vma_pages(&args);
 	onewalk_own_end(&own);
+	if (held)
+		folio_put(held);
+	if (migrate->huge)
+		onewalk_take_back_huge(migrate);
 	migrate->moved = true;
 	if (migrate->status)
 		settle_status(migrate);
+	onewalk_pause(ONEWALK_POINT_MOVED);
 }
 EXPORT_SYMBOL_GPL(onewalk_migrate_pages);
 
@@ -200,6 +227,8 @@ void onewalk_migrate_finalize(struct onewalk_migrate *migrate)
 
 	if (!migrate->moved)
 		give_up(migrate);
+	if (migrate->huge)
+		onewalk_settle_huge(migrate);
 	if (migrate->npages)
 		migrate_vma_finalize(&args);
 	migrate->npages = 0;

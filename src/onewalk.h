@@ -16,12 +16,13 @@
  * be reported does not have it. These bits lie between the highest pfn that there
  * can be (52 bits of physical address) and the order.
  */
-#define ONEWALK_PFN_WAS_FAULT	BIT_ULL(50)
-#define ONEWALK_PFN_WAS_WRITE	BIT_ULL(49)
-#define ONEWALK_PFN_WAS_MIGRATE	BIT_ULL(48)
+#define ONEWALK_PFN_WAS_SHIFT	13
+#define ONEWALK_PFN_WAS		(ONEWALK_PFN_REQ_FLAGS >> ONEWALK_PFN_WAS_SHIFT)
 #define ONEWALK_PFN_COLLECT	BIT_ULL(47)
-#define ONEWALK_PFN_PRIVATE	(ONEWALK_PFN_WAS_FAULT | ONEWALK_PFN_WAS_WRITE | \
-				 ONEWALK_PFN_WAS_MIGRATE | ONEWALK_PFN_COLLECT)
+#define ONEWALK_PFN_PRIVATE	(ONEWALK_PFN_WAS | ONEWALK_PFN_COLLECT)
+
+/* How many pages a PTE table, or a huge page in its place, has. */
+#define ONEWALK_PMD_NR		(PMD_SIZE / PAGE_SIZE)
 
 /* What an entry of the page table can be. */
 enum onewalk_kind {
@@ -45,6 +46,7 @@ enum onewalk_kind {
  * @kind: what it is
  * @write: a page or device page that may be written
  * @uffd: present, and protected by userfaultfd
+ * @whole: a huge page, or the huge zero page, that is to migrate as one
  * @order: order of the mapping, 0 for a PTE
  * @pfn: for ZERO, PAGE, PROTNONE and DEVICE: the pfn of this very page
  * @owner: for DEVICE: owner of the pgmap, read once; NULL when the page was in
@@ -54,6 +56,7 @@ struct onewalk_entry {
 	enum onewalk_kind	kind;
 	bool			write;
 	bool			uffd;
+	bool			whole;
 	u8			order;
 	unsigned long		pfn;
 	const void		*owner;
@@ -66,6 +69,7 @@ struct onewalk_entry {
  * @mm: the process
  * @status: NULL, or the caller's array
  * @vma: the VMA under the scan
+ * @never: nothing in it ever migrates
  * @locked: NULL, or cleared when a fault dropped the mmap lock
  * @addr: where the scan stopped
  * @write: the page at @addr has to be faulted for writing
@@ -89,6 +93,7 @@ struct onewalk_call {
 	struct mm_struct	*mm;
 	u8			*status;
 	struct vm_area_struct	*vma;
+	bool			never;
 	bool			*locked;
 	unsigned long		addr;
 	bool			write;
@@ -112,6 +117,30 @@ static inline unsigned long onewalk_index(const struct onewalk_call *call,
 	return (addr - call->range->start) >> PAGE_SHIFT;
 }
 
+/* Locked by who faults on it, and calls us. */
+static inline bool onewalk_is_fault_folio(const struct onewalk_migrate *migrate,
+					  const struct folio *folio)
+{
+	return migrate->fault_page && page_folio(migrate->fault_page) == folio;
+}
+
+static inline bool onewalk_is_table(pmd_t pmd)
+{
+	return pmd_present(pmd) && !pmd_leaf(pmd) && !pmd_bad(pmd);
+}
+
+/* One entry for all, present or not; or one that nobody knows. */
+static inline bool onewalk_is_huge(pmd_t pmd)
+{
+	return !pmd_none(pmd) && !onewalk_is_table(pmd);
+}
+
+/* A huge page of a device's is mapped still when it is collected, see huge.c. */
+static inline bool onewalk_is_hidden(struct folio *folio)
+{
+	return folio_test_large(folio) && folio_is_device_private(folio);
+}
+
 /*
  * Here it may wait for somebody else, which it must not while it holds what that
  * one may want. The folio of fault_page is its caller's.
@@ -127,7 +156,7 @@ static inline void onewalk_may_wait(const struct onewalk_call *call)
 /* For loops over all pages of a call. */
 static inline void onewalk_resched(unsigned long i)
 {
-	if (!(i % (PMD_SIZE / PAGE_SIZE)))
+	if (!(i % ONEWALK_PMD_NR))
 		cond_resched();
 }
 
@@ -148,10 +177,15 @@ unsigned long onewalk_request(const struct onewalk_call *call,
 unsigned long onewalk_report(const struct onewalk_call *call,
 			     unsigned long pfn);
 bool onewalk_may_move_whole(const struct onewalk_call *call);
+bool onewalk_asks_whole(const struct onewalk_call *call, unsigned long addr,
+			unsigned long end);
+bool onewalk_fit_for_whole(const struct onewalk_entry *entry);
 int onewalk_look_at_nothing(struct onewalk_call *call, unsigned long addr,
 			    unsigned long end);
 int onewalk_look(struct onewalk_call *call, unsigned long addr,
 		 const struct onewalk_entry *entry);
+unsigned long onewalk_look_alike(struct onewalk_call *call, unsigned long addr,
+				 unsigned long end);
 int onewalk_end_look(struct onewalk_call *call);
 bool onewalk_nothing_fit(const struct onewalk_call *call);
 void onewalk_set_status(const struct onewalk_call *call, unsigned long i,
@@ -188,6 +222,8 @@ int onewalk_scan_pmd(struct onewalk_call *call, pmd_t *pmdp, unsigned long addr,
 		     unsigned long end);
 const void *onewalk_owner(const struct page *page);
 void onewalk_look_at_pte(pte_t pte, struct onewalk_entry *entry);
+void onewalk_look_at_pmd(struct vm_area_struct *vma, pmd_t pmd,
+			 unsigned long addr, struct onewalk_entry *entry);
 struct folio *onewalk_get_folio(const struct onewalk_call *call, pmd_t *pmdp);
 
 /* fault.c */
@@ -196,6 +232,15 @@ bool onewalk_too_many_tries(struct onewalk_call *call);
 int onewalk_split(struct onewalk_call *call);
 void onewalk_drain(struct onewalk_call *call);
 int onewalk_delegate(struct onewalk_call *call, unsigned long end);
+
+/* huge.c */
+bool onewalk_collect_huge(struct vm_area_struct *vma, unsigned long addr,
+			  pmd_t *pmdp, spinlock_t *ptl, struct folio *folio);
+void onewalk_show(struct vm_area_struct *vma, unsigned long addr,
+		  struct folio *folio);
+void onewalk_part_from_huge(struct onewalk_migrate *migrate);
+void onewalk_take_back_huge(struct onewalk_migrate *migrate);
+void onewalk_settle_huge(struct onewalk_migrate *migrate);
 
 /* unmap.c */
 void onewalk_unmap(struct onewalk_call *call);
@@ -210,14 +255,15 @@ struct migrate_vma onewalk_kernel_args(const struct onewalk_migrate *migrate);
  * @init: NULL, or returns 0 when this kernel can be served, or an errno; its
  *	argument: this engine is what the administrator asked for
  * @reason: after @init failed: what is missing
- * @huge_zero: collects the huge zero page as it is; else its mapping is split
+ * @whole: collects huge pages whole. The kernel's collector does so for another
+ *	engine with the huge zero page, and with what fault_page names.
  * @at_once: NULL, or can this call, if its range lies in one PTE table, be looked
  *	at and collected in one descent
  * @split: try to split the large folio that is mapped at call->addr with
  *	call->order; nothing is held but the mmap lock
  * @drain_all: NULL, or drains the LRU batches of all CPUs
  * @collect: prepare the pages that the look-ahead marked ONEWALK_PFN_COLLECT, so
- *	that migrate_vma_pages() and migrate_vma_finalize() can go on from there.
+ *	that onewalk_migrate_pages() and onewalk_migrate_finalize() can go on.
  *	0, -EAGAIN when a page that had to be there vanished, or an errno; before
  *	the look-ahead also ONEWALK_NEED_* when there has to be one. Unless it is
  *	0 nothing is prepared.
@@ -226,7 +272,7 @@ struct onewalk_engine {
 	const char	*name;
 	int		(*init)(bool by_name);
 	const char	*(*reason)(void);
-	bool		huge_zero;
+	bool		whole;
 	bool		(*at_once)(const struct onewalk_call *call);
 	int		(*split)(struct onewalk_call *call);
 	void		(*drain_all)(void);

@@ -21,7 +21,7 @@
  * it has dropped its lock to split a folio, and if another thread has zapped the
  * whole table meanwhile it appends the new one to what it has.
  */
-#define STRETCH		(PMD_SIZE / PAGE_SIZE)
+#define STRETCH		ONEWALK_PMD_NR
 #define SCRATCH		(2 * STRETCH)
 
 /* The first page from @addr on that is to be collected, or the end. */
@@ -241,6 +241,8 @@ static int scratch_args(const struct onewalk_call *call,
 		return -ENOMEM;
 
 	*args = onewalk_kernel_args(call->migrate);
+	if (!onewalk_may_move_whole(call))
+		args->flags &= ~(unsigned long)MIGRATE_VMA_SELECT_COMPOUND;
 	args->src = scratch;
 	args->dst = scratch + SCRATCH;
 	return 0;
@@ -324,7 +326,6 @@ static int portable_collect(struct onewalk_call *call)
 
 const struct onewalk_engine onewalk_portable = {
 	.name		= "portable",
-	.huge_zero	= true,
 	.split		= portable_split,
 	.collect	= portable_collect,
 };

@@ -31,15 +31,8 @@
  */
 unsigned long onewalk_input_of(unsigned long pfn)
 {
-	unsigned long input = pfn & ONEWALK_PFN_INOUT_FLAGS;
-
-	if (pfn & ONEWALK_PFN_WAS_FAULT)
-		input |= ONEWALK_PFN_REQ_FAULT;
-	if (pfn & ONEWALK_PFN_WAS_WRITE)
-		input |= ONEWALK_PFN_REQ_WRITE;
-	if (pfn & ONEWALK_PFN_WAS_MIGRATE)
-		input |= ONEWALK_PFN_REQ_MIGRATE;
-	return input;
+	return (pfn & ONEWALK_PFN_INOUT_FLAGS) |
+	       (pfn & ONEWALK_PFN_WAS) << ONEWALK_PFN_WAS_SHIFT;
 }
 
 /*
@@ -49,14 +42,8 @@ unsigned long onewalk_input_of(unsigned long pfn)
  */
 unsigned long onewalk_output_over(unsigned long input, unsigned long output)
 {
-	output |= input & ONEWALK_PFN_INOUT_FLAGS;
-	if (input & ONEWALK_PFN_REQ_FAULT)
-		output |= ONEWALK_PFN_WAS_FAULT;
-	if (input & ONEWALK_PFN_REQ_WRITE)
-		output |= ONEWALK_PFN_WAS_WRITE;
-	if (input & ONEWALK_PFN_REQ_MIGRATE)
-		output |= ONEWALK_PFN_WAS_MIGRATE;
-	return output;
+	return output | (input & ONEWALK_PFN_INOUT_FLAGS) |
+	       (input & ONEWALK_PFN_REQ_FLAGS) >> ONEWALK_PFN_WAS_SHIFT;
 }
 
 /* Entries from @addr on are still input; those before it become so again. */
@@ -130,12 +117,27 @@ unsigned long onewalk_request(const struct onewalk_call *call,
 			      unsigned long pfn)
 {
 	const struct onewalk_range *range = call->range;
-	unsigned long req = (pfn & range->pfn_flags_mask) | range->default_flags;
+	unsigned long req = (pfn & range->pfn_flags_mask &
+			     ONEWALK_PFN_REQ_FLAGS) | range->default_flags;
 
 	if ((req & ONEWALK_PFN_REQ_MIGRATE) && call->migrate &&
 	    (call->migrate->flags & ONEWALK_MIGRATE_FAULT))
 		req |= ONEWALK_PFN_REQ_FAULT;
 	return req;
+}
+
+/* Of a page that this phase has not looked at yet. */
+static unsigned long input_at(const struct onewalk_call *call, unsigned long i)
+{
+	unsigned long pfn = call->range->hmm_pfns[i];
+
+	return call->looked ? onewalk_input_of(pfn) : pfn;
+}
+
+static unsigned long request_at(const struct onewalk_call *call,
+				unsigned long i)
+{
+	return onewalk_request(call, input_at(call, i));
 }
 
 static enum onewalk_status
@@ -147,6 +149,15 @@ device_page_status(const struct onewalk_migrate *migrate, const void *owner,
 	if (!(migrate->flags & select))
 		return ONEWALK_STATUS_NOT_SELECTED;
 	return ONEWALK_STATUS_MIGRATING;
+}
+
+static enum onewalk_status
+zone_device_status(const struct onewalk_migrate *migrate, struct page *page)
+{
+	if (!is_device_coherent_page(page))
+		return ONEWALK_STATUS_SPECIAL;
+	return device_page_status(migrate, onewalk_owner(page),
+				  ONEWALK_MIGRATE_SELECT_DEVICE_COHERENT);
 }
 
 /*
@@ -181,11 +192,8 @@ enum onewalk_status onewalk_page_status(const struct onewalk_call *call,
 	const struct onewalk_migrate *migrate = call->migrate;
 	struct folio *folio = page_folio(page);
 
-	if (is_device_coherent_page(page))
-		return device_page_status(migrate, onewalk_owner(page),
-					  ONEWALK_MIGRATE_SELECT_DEVICE_COHERENT);
 	if (is_zone_device_page(page))
-		return ONEWALK_STATUS_SPECIAL;
+		return zone_device_status(migrate, page);
 	if (!(migrate->flags & ONEWALK_MIGRATE_SELECT_SYSTEM))
 		return ONEWALK_STATUS_NOT_SELECTED;
 	if (!(call->vma->vm_flags & VM_READ))
@@ -239,12 +247,18 @@ static bool special_vma(struct vm_area_struct *vma)
 	       vma_is_dax(vma);
 }
 
+static void enter_vma(struct onewalk_call *call, struct vm_area_struct *vma)
+{
+	call->vma = vma;
+	/* A device's page has no room for tags. */
+	call->never = vma && (special_vma(vma) || (vma->vm_flags & VM_MTE));
+}
+
 /* Why a page that is to migrate stays, or ONEWALK_STATUS_MIGRATING. */
 static enum onewalk_status entry_status(const struct onewalk_call *call,
 					const struct onewalk_entry *entry)
 {
-	/* A device's page has no room for tags. */
-	if (special_vma(call->vma) || (call->vma->vm_flags & VM_MTE))
+	if (call->never)
 		return ONEWALK_STATUS_SPECIAL;
 
 	switch (entry->kind) {
@@ -325,7 +339,7 @@ unsigned long onewalk_report(const struct onewalk_call *call,
 	if (is_device_private_page(page) &&
 	    onewalk_owner(page) != call->range->dev_private_owner)
 		return onewalk_output_over(input, 0);
-	return pfn & ~ONEWALK_PFN_MIGRATE;
+	return pfn & ~(ONEWALK_PFN_MIGRATE | ONEWALK_PFN_COMPOUND);
 }
 
 /* Does this request need a fault, given what would be reported? */
@@ -378,26 +392,73 @@ static bool driver_fills(const struct onewalk_call *call,
 /*
  * onewalk_may_move_whole() - could huge pages of this call migrate whole
  * @call: the call
+ *
+ * The portable engine leaves whole only what fault_page names: where it serves, a
+ * device's huge pages were made by a driver that calls the kernel itself.
  */
 bool onewalk_may_move_whole(const struct onewalk_call *call)
 {
 	const struct onewalk_range *range = call->range;
 
-	return MIGRATE_VMA_SELECT_COMPOUND &&
+	return MIGRATE_VMA_SELECT_COMPOUND && call->migrate &&
 	       (call->migrate->flags & ONEWALK_MIGRATE_SELECT_COMPOUND) &&
+	       (onewalk_engine->whole || call->migrate->fault_page) &&
 	       ALIGN(range->start, PMD_SIZE) + PMD_SIZE <= range->end;
 }
 
-/* Mapped by a PMD that the range covers, wanted whole, and the kernel can. */
-static bool migrates_whole(const struct onewalk_call *call, unsigned long addr,
-			   const struct onewalk_entry *entry)
+/*
+ * onewalk_asks_whole() - shall a huge page here migrate as one
+ * @call: the call
+ * @addr: where it begins
+ * @end: where it ends, or the range does
+ */
+bool onewalk_asks_whole(const struct onewalk_call *call, unsigned long addr,
+			unsigned long end)
 {
-	unsigned long start = addr & PMD_MASK;
+	unsigned long first = onewalk_index(call, addr);
+	unsigned long i, req;
 
-	if (!entry->order || !onewalk_may_move_whole(call))
+	if (end - addr != PMD_SIZE || !onewalk_may_move_whole(call))
 		return false;
-	return start >= call->range->start &&
-	       start + PMD_SIZE <= call->range->end;
+	req = request_at(call, first);
+	if (!(req & ONEWALK_PFN_REQ_MIGRATE))
+		return false;
+	if (!call->range->pfn_flags_mask)
+		return true;
+	for (i = 1; i < ONEWALK_PMD_NR; i++)
+		if (request_at(call, first + i) != req)
+			return false;
+	return true;
+}
+
+/*
+ * onewalk_fit_for_whole() - can this huge page migrate as one
+ * @entry: it, as it is mapped under the page table lock that is held
+ *
+ * Not when it is mapped elsewhere too. It would have to be split if the driver
+ * had no large page for it, while it is locked: and to split a folio that others
+ * map means to wait for them.
+ */
+bool onewalk_fit_for_whole(const struct onewalk_entry *entry)
+{
+	struct folio *folio;
+
+	switch (entry->kind) {
+	case ONEWALK_ZERO:
+		return true;
+	case ONEWALK_PAGE:
+	case ONEWALK_PROTNONE:
+	case ONEWALK_DEVICE:
+		folio = page_folio(pfn_to_page(entry->pfn));
+		if (folio_nr_pages(folio) != ONEWALK_PMD_NR ||
+		    folio_mapcount(folio) != 1)
+			return false;
+		/* Flags of a device's tail pages are what they once were. */
+		return entry->kind == ONEWALK_DEVICE ||
+		       !folio_test_has_hwpoisoned(folio);
+	default:
+		return false;
+	}
 }
 
 /* In the batch of some CPU: it would not be isolated. */
@@ -413,28 +474,27 @@ static bool off_lru(const struct onewalk_entry *entry)
 /*
  * The large folio that has to be split before this page can migrate, or NULL. It
  * is split while nothing is held, since splitting waits for locks and announces
- * invalidations of pages that are not collected. The folio of fault_page is left
- * to the engine, which knows that it is locked.
+ * invalidations of pages that are not collected. The folio of fault_page may be
+ * left to an engine that leaves it to the kernel.
  */
 static const struct folio *to_split(const struct onewalk_call *call,
-				    unsigned long addr,
 				    const struct onewalk_entry *entry)
 {
-	const struct page *fault_page = call->migrate->fault_page;
 	struct folio *folio;
 	struct page *page;
 
-	if (entry->kind == ONEWALK_HOLE)
+	if (entry->kind == ONEWALK_HOLE || entry->whole)
 		return NULL;
 	if (entry->kind == ONEWALK_ZERO &&
-	    (!entry->order || onewalk_engine->huge_zero))
+	    (!entry->order || !onewalk_engine->whole))
 		return NULL;
 
 	page = pfn_to_page(entry->pfn);
-	if (!PageCompound(page) || migrates_whole(call, addr, entry))
+	if (!PageCompound(page))
 		return NULL;
 	folio = page_folio(page);
-	if (fault_page && page_folio(fault_page) == folio)
+	if (onewalk_is_fault_folio(call->migrate, folio) &&
+	    !onewalk_engine->whole)
 		return NULL;
 	return folio;
 }
@@ -495,7 +555,7 @@ int onewalk_look(struct onewalk_call *call, unsigned long addr,
 	}
 
 	folio = status == ONEWALK_STATUS_MIGRATING ?
-		to_split(call, addr, entry) : NULL;
+		to_split(call, entry) : NULL;
 	if (folio && (call->looked ? call->was_fit :
 				     !was_to_split(call, folio, addr))) {
 		call->split = folio;
@@ -514,6 +574,39 @@ int onewalk_look(struct onewalk_call *call, unsigned long addr,
 	*pfn = onewalk_output_over(*pfn, output);
 	onewalk_set_status(call, i, status);
 	return 0;
+}
+
+/*
+ * onewalk_look_alike() - what was decided on a page holds for those behind it
+ * @call: the call
+ * @addr: the page, which onewalk_look() has just looked at
+ * @end: up to here they have one entry together, or none at all
+ *
+ * As far as the same is asked of them.
+ *
+ * Return: the address of the first one that it does not hold for.
+ */
+unsigned long onewalk_look_alike(struct onewalk_call *call, unsigned long addr,
+				 unsigned long end)
+{
+	unsigned long i = onewalk_index(call, addr);
+	unsigned long *pfns = call->range->hmm_pfns;
+	unsigned long req = onewalk_request(call, onewalk_input_of(pfns[i]));
+	unsigned long input;
+	unsigned long output = pfns[i] &
+			       ~(ONEWALK_PFN_INOUT_FLAGS | ONEWALK_PFN_WAS);
+	bool has_pfn = output & ~(ONEWALK_PFN_FLAGS | ONEWALK_PFN_PRIVATE);
+
+	for (addr += PAGE_SIZE; addr < end; addr += PAGE_SIZE) {
+		input = input_at(call, ++i);
+		if (onewalk_request(call, input) != req)
+			break;
+		output += has_pfn;
+		pfns[i] = onewalk_output_over(input, output);
+		if (call->status)
+			call->status[i] = call->status[i - 1];
+	}
+	return addr;
 }
 
 /*
@@ -603,7 +696,7 @@ static int look_ahead(struct onewalk_call *call)
 
 	while (addr < range->end) {
 		call->addr = addr;
-		call->vma = find_vma(call->mm, addr);
+		enter_vma(call, find_vma(call->mm, addr));
 		if (!call->vma || addr < call->vma->vm_start) {
 			end = call->vma ? min(range->end, call->vma->vm_start) :
 					  range->end;
@@ -661,6 +754,7 @@ static int begin_migrate(struct onewalk_call *call)
 	migrate->npages = 0;
 	migrate->cpages = 0;
 	migrate->moved = false;
+	migrate->huge = false;
 	migrate->start = range->start;
 	migrate->end = range->end;
 	if (range->notifier)
@@ -729,7 +823,7 @@ static bool at_once(struct onewalk_call *call)
 	if ((range->start ^ (range->end - 1)) & PMD_MASK)
 		return false;
 
-	call->vma = call->migrate->vma;
+	enter_vma(call, call->migrate->vma);
 	return accessible(call) && !special_vma(call->vma);
 }
 
@@ -1046,7 +1140,8 @@ static int check_setup(const struct onewalk_migrate *args)
  *   inside the VMA, the VMA is a hugetlb, DAX or otherwise special one, a flag
  *   is unknown, or fault_page is not device-private or comes with
  *   ONEWALK_MIGRATE_FAULT.
- * * -EBUSY: pages kept vanishing while they were being collected.
+ * * -EBUSY: pages kept vanishing while they were being collected. Not with
+ *	fault_page: then this is 0, with nothing prepared.
  * * -EFAULT, -EPERM, -ENOMEM, -EINTR: as onewalk_range_fault().
  */
 int onewalk_migrate_setup(struct onewalk_migrate *args)
@@ -1077,6 +1172,9 @@ int onewalk_migrate_setup(struct onewalk_migrate *args)
 	ret = range_fault(&call);
 	if (!ret)
 		onewalk_migrate_range_setup(&range);
+	/* Drivers answer any error with SIGBUS. The CPU may just try again. */
+	if (ret == -EBUSY && args->fault_page)
+		return 0;
 	return ret;
 }
 EXPORT_SYMBOL_GPL(onewalk_migrate_setup);

@@ -19,10 +19,15 @@
  * Put a collected folio back into the page table, and let go of it. Entries that
  * were zapped meanwhile stay gone.
  */
-static void restore(struct onewalk_call *call, struct folio *folio)
+static void restore(struct onewalk_call *call, unsigned long i,
+		    struct folio *folio)
 {
+	if (onewalk_is_hidden(folio))
+		onewalk_show(call->migrate->vma,
+			     call->range->start + (i << PAGE_SHIFT), folio);
 	remove_migration_ptes(folio, folio, 0);
-	folio_unlock(folio);
+	if (!onewalk_is_fault_folio(call->migrate, folio))
+		folio_unlock(folio);
 	folio_put(folio);
 	call->held--;
 }
@@ -43,13 +48,32 @@ static bool is_ours(struct folio *folio, int ours)
 }
 
 /*
+ * Its mapping has a reference, and who faults on it. When another thread zaps it
+ * right now the sum may be wrong: then there is nothing left that could move.
+ */
+static enum onewalk_status unmap_hidden(const struct onewalk_call *call,
+					struct folio *folio)
+{
+	int ours = 1 + folio_mapped(folio) +
+		   onewalk_is_fault_folio(call->migrate, folio);
+
+	if (onewalk_fails(ONEWALK_POINT_PIN) || folio_ref_count(folio) != ours)
+		return ONEWALK_STATUS_BUSY;
+	return ONEWALK_STATUS_MIGRATING;
+}
+
+/*
  * An isolated folio has a reference for it; device memory has no LRU. In the end
  * one of the two is left, as migrate_vma_finalize() expects.
  */
-static enum onewalk_status unmap(struct folio *folio)
+static enum onewalk_status unmap(const struct onewalk_call *call,
+				 struct folio *folio)
 {
 	bool lru = !folio_is_zone_device(folio);
 	enum onewalk_status status;
+
+	if (onewalk_is_hidden(folio))
+		return unmap_hidden(call, folio);
 
 	if (lru && (onewalk_fails(ONEWALK_POINT_ISOLATE) ||
 		    !folio_isolate_lru(folio)))
@@ -57,7 +81,8 @@ static enum onewalk_status unmap(struct folio *folio)
 
 	if (folio_mapped(folio))
 		try_to_migrate(folio, 0);
-	if (is_ours(folio, 1 + lru)) {
+	if (is_ours(folio, 1 + lru +
+		    onewalk_is_fault_folio(call->migrate, folio))) {
 		if (lru)
 			folio_put(folio);
 		return ONEWALK_STATUS_MIGRATING;
@@ -91,24 +116,27 @@ void onewalk_unmap(struct onewalk_call *call)
 	unsigned long npages = onewalk_index(call, call->range->end);
 	unsigned long *pfns = call->range->hmm_pfns;
 	enum onewalk_status status;
+	unsigned long i, j, nr;
 	struct folio *folio;
-	unsigned long i;
 
 	/* What this CPU's LRU batches hold has a reference from there. */
 	lru_add_drain();
 
-	for (i = 0; i < npages; i++) {
-		onewalk_resched(i);
+	for (i = 0; i < npages; i += nr) {
 		folio = collected_folio(pfns[i]);
-		status = folio ? unmap(folio) : ONEWALK_STATUS_MIGRATING;
+		nr = pfns[i] & ONEWALK_PFN_COMPOUND ? ONEWALK_PMD_NR : 1;
+		onewalk_resched(nr > 1 ? 0 : i);
+		status = folio ? unmap(call, folio) : ONEWALK_STATUS_MIGRATING;
 		if (status == ONEWALK_STATUS_MIGRATING) {
-			call->migrate->cpages += !!(pfns[i] & ONEWALK_PFN_MIGRATE);
+			if (pfns[i] & ONEWALK_PFN_MIGRATE)
+				call->migrate->cpages += nr;
 			continue;
 		}
 
-		onewalk_set_status(call, i, status);
+		for (j = i; j < i + nr; j++)
+			onewalk_set_status(call, j, status);
 		pfns[i] = onewalk_report(call, pfns[i]);
-		restore(call, folio);
+		restore(call, i, folio);
 	}
 }
 
@@ -127,6 +155,6 @@ void onewalk_restore(struct onewalk_call *call)
 		onewalk_resched(i);
 		folio = collected_folio(pfns[i]);
 		if (folio)
-			restore(call, folio);
+			restore(call, i, folio);
 	}
 }

@@ -4,8 +4,8 @@
  * level, and the look-ahead, which goes on to each PTE.
  *
  * The mmap lock keeps the upper levels of a VMA where they are. The look-ahead
- * takes no page table lock: a PTE table may be freed or replaced by a huge page
- * at any time, and RCU keeps it readable while it is looked at. So what is seen
+ * takes no lock of a PTE table: one may be freed or replaced by a huge page at
+ * any time, and RCU keeps it readable while it is looked at. So what is seen
  * is a snapshot. It becomes the truth in one of two ways: a page that is only
  * reported is the driver's to check with mmu_interval_read_retry(), and a page
  * that migrates is looked at again, under the page table lock, when it is
@@ -34,15 +34,15 @@ const void *onewalk_owner(const struct page *page)
 
 static void look_at_leaf(softleaf_t leaf, struct onewalk_entry *entry)
 {
-	if (softleaf_is_swap(leaf)) {
-		entry->kind = ONEWALK_SWAP;
-	} else if (softleaf_is_migration(leaf)) {
-		entry->kind = ONEWALK_MIGRATION;
-	} else if (softleaf_is_device_private(leaf)) {
+	if (softleaf_is_device_private(leaf)) {
 		entry->kind = ONEWALK_DEVICE;
 		entry->pfn = softleaf_to_pfn(leaf);
 		entry->write = softleaf_is_device_private_write(leaf);
 		entry->owner = onewalk_owner(pfn_to_page(entry->pfn));
+	} else if (softleaf_is_swap(leaf)) {
+		entry->kind = ONEWALK_SWAP;
+	} else if (softleaf_is_migration(leaf)) {
+		entry->kind = ONEWALK_MIGRATION;
 	} else if (softleaf_is_device_exclusive(leaf)) {
 		entry->kind = ONEWALK_EXCLUSIVE;
 	} else if (softleaf_is_uffd_wp_marker(leaf)) {
@@ -79,7 +79,8 @@ void onewalk_look_at_pte(pte_t pte, struct onewalk_entry *entry)
 		entry->kind = pte_protnone(pte) ? ONEWALK_PROTNONE :
 						  ONEWALK_ZERO;
 	else if ((pte_special(pte) && !pte_devmap(pte)) ||
-		 !pfn_valid(entry->pfn))
+		 (!IS_ENABLED(CONFIG_ARCH_HAS_PTE_SPECIAL) &&
+		  !pfn_valid(entry->pfn)))
 		entry->kind = ONEWALK_SPECIAL;
 	else if (pte_protnone(pte))
 		entry->kind = ONEWALK_PROTNONE;
@@ -97,8 +98,17 @@ static bool huge_zero(struct vm_area_struct *vma, unsigned long pfn)
 	       !folio_test_anon(page_folio(pfn_to_page(pfn)));
 }
 
-static void look_at_pmd(struct vm_area_struct *vma, pmd_t pmd,
-			unsigned long addr, struct onewalk_entry *entry)
+/*
+ * onewalk_look_at_pmd() - what a PMD entry says that is neither none nor a table
+ * @vma: what it is part of
+ * @pmd: the entry
+ * @addr: the address in question
+ * @entry: is filled
+ *
+ * Under RCU, or the page table lock.
+ */
+void onewalk_look_at_pmd(struct vm_area_struct *vma, pmd_t pmd,
+			 unsigned long addr, struct onewalk_entry *entry)
 {
 	*entry = (struct onewalk_entry){
 		.kind = ONEWALK_BAD,
@@ -132,23 +142,20 @@ static void look_at_pmd(struct vm_area_struct *vma, pmd_t pmd,
 		entry->kind = ONEWALK_PAGE;
 }
 
-static bool is_table(pmd_t pmd)
-{
-	return pmd_present(pmd) && !pmd_leaf(pmd) && !pmd_bad(pmd);
-}
-
 /* One entry that covers all of @addr to @end. */
 static int scan_same(struct onewalk_call *call, unsigned long addr,
 		     unsigned long end, struct onewalk_entry *entry)
 {
+	unsigned long next;
 	int ret;
 
-	for (; addr < end; addr += PAGE_SIZE) {
+	for (; addr < end; addr = next) {
 		ret = onewalk_look(call, addr, entry);
 		if (ret)
 			return ret;
+		next = onewalk_look_alike(call, addr, end);
 		if (entry->pfn)
-			entry->pfn++;
+			entry->pfn += (next - addr) >> PAGE_SHIFT;
 	}
 	return 0;
 }
@@ -196,6 +203,37 @@ static int scan_pte_table(struct onewalk_call *call, pmd_t pmd,
 	return 0;
 }
 
+static pmd_t look_if_huge(const struct onewalk_call *call, pmd_t *pmdp,
+			  unsigned long addr, struct onewalk_entry *entry)
+{
+	pmd_t pmd = pmdp_get_lockless(pmdp);
+
+	if (onewalk_is_huge(pmd))
+		onewalk_look_at_pmd(call->vma, pmd, addr, entry);
+	return pmd;
+}
+
+/*
+ * A huge page may become a table, or a hole, at any time. Where it is to move
+ * whole, what is asked about it has to be asked under the page table lock.
+ */
+static pmd_t look_at_huge(const struct onewalk_call *call, pmd_t *pmdp,
+			  unsigned long addr, unsigned long end,
+			  struct onewalk_entry *entry)
+{
+	spinlock_t *ptl;	/* of the PMD entry */
+	pmd_t pmd;
+
+	if (!onewalk_asks_whole(call, addr, end))
+		return look_if_huge(call, pmdp, addr, entry);
+
+	ptl = pmd_lock(call->mm, pmdp);
+	pmd = look_if_huge(call, pmdp, addr, entry);
+	entry->whole = onewalk_is_huge(pmd) && onewalk_fit_for_whole(entry);
+	spin_unlock(ptl);
+	return pmd;
+}
+
 /*
  * onewalk_scan_pmd() - show each entry below a PMD entry to onewalk_look()
  * @call: the call; its vma is not a hugetlb one
@@ -216,14 +254,14 @@ int onewalk_scan_pmd(struct onewalk_call *call, pmd_t *pmdp, unsigned long addr,
 
 	rcu_read_lock();
 	pmd = pmdp_get_lockless(pmdp);
-	if (pmd_none(pmd)) {
+	if (onewalk_is_huge(pmd))
+		pmd = look_at_huge(call, pmdp, addr, end, &entry);
+	if (pmd_none(pmd))
 		ret = scan_hole(call, addr, end);
-	} else if (is_table(pmd)) {
+	else if (onewalk_is_table(pmd))
 		ret = scan_pte_table(call, pmd, addr, end);
-	} else {
-		look_at_pmd(call->vma, pmd, addr, &entry);
+	else
 		ret = scan_same(call, addr, end, &entry);
-	}
 	rcu_read_unlock();
 	return ret;
 }
@@ -365,11 +403,11 @@ static struct page *mapped_page(pmd_t *pmdp, struct vm_area_struct *vma,
 
 	if (pmd_none(pmd))
 		return NULL;
-	if (is_table(pmd))
+	if (onewalk_is_table(pmd))
 		onewalk_look_at_pte(ptep_get_lockless(pte_offset_kernel(&pmd, addr)),
 				    &entry);
 	else
-		look_at_pmd(vma, pmd, addr, &entry);
+		onewalk_look_at_pmd(vma, pmd, addr, &entry);
 
 	switch (entry.kind) {
 	case ONEWALK_PAGE:

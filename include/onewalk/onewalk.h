@@ -32,7 +32,8 @@
  * unmaps them. onewalk_migrate_setup() does both for a caller that starts from
  * a VMA and wants no report, as migrate_vma_setup() does. From there on things
  * go on as they do in the kernel: the driver allocates and copies,
- * onewalk_migrate_pages(), the driver maps, onewalk_migrate_finalize().
+ * onewalk_migrate_pages(), the driver maps, onewalk_migrate_finalize(). The
+ * kernel's functions of the same names will not do in their place.
  *
  * A page that does not come along gets a reason, see &enum onewalk_status.
  */
@@ -207,10 +208,12 @@ static inline unsigned int onewalk_pfn_to_map_order(unsigned long pfn)
  * @ONEWALK_MIGRATE_SELECT_DEVICE_PRIVATE: device-private pages whose pgmap's
  *	owner is &onewalk_migrate.pgmap_owner.
  * @ONEWALK_MIGRATE_SELECT_DEVICE_COHERENT: the same for device-coherent pages.
- * @ONEWALK_MIGRATE_SELECT_COMPOUND: migrate a large folio, or a hole of a PMD's
- *	size, whole where the kernel can (6.19 and newer) and the range covers
- *	it: its first entry then carries MIGRATE_PFN_COMPOUND and the others are
- *	0. Elsewhere, and without this flag, it is split.
+ * @ONEWALK_MIGRATE_SELECT_COMPOUND: migrate a folio that one PMD maps and nobody
+ *	else does, or a hole of that size, whole where the kernel can (6.19 and
+ *	newer), the range covers it, and the same is asked of all its pages: its
+ *	first entry then carries MIGRATE_PFN_COMPOUND and the others are 0. In all
+ *	other cases, without this flag, and by the portable engine unless
+ *	fault_page names it, a folio is split, and holes are single.
  * @ONEWALK_MIGRATE_FAULT: fault in what is missing before migrating it, as
  *	ONEWALK_PFN_REQ_FAULT does page by page. A hole in an anonymous VMA is
  *	not faulted, unless userfaultfd is armed: the driver fills it.
@@ -251,7 +254,8 @@ enum onewalk_migrate_flags {
  * @dst: array of one unsigned long for each page, zeroed by setup. The caller
  *	stores here the migrate pfns of its destination pages, which it has
  *	locked and holds one reference to; onewalk_migrate_finalize() takes both
- *	over, whatever became of the page.
+ *	over, whatever became of the page. Not to be changed between
+ *	onewalk_migrate_pages() and that.
  * @cpages: out: number of pages that are migrating.
  * @npages: out: number of pages in the range; 0 when nothing is prepared.
  * @start: first address, in bytes, page aligned. In for
@@ -271,6 +275,7 @@ enum onewalk_migrate_flags {
  *	onewalk_status; brought up to date by onewalk_migrate_pages(). Out of
  *	onewalk_range_fault() it is &onewalk_range.status, if that is set.
  * @moved: private: onewalk_migrate_pages() was called.
+ * @huge: private: a huge page was prepared whole.
  */
 struct onewalk_migrate {
 	struct vm_area_struct		*vma;
@@ -287,6 +292,7 @@ struct onewalk_migrate {
 	struct mmu_interval_notifier	*notifier;
 	u8				*status;
 	bool				moved;
+	bool				huge;
 };
 
 /**

@@ -43,9 +43,9 @@
  * @ONEWALK_STATUS_UFFD: userfaultfd has to see this access first; or it is
  *	armed where there is a hole or the zero page, and may protect that at any
  *	time. A fault for writing may help.
- * @ONEWALK_STATUS_SPLIT_FAILED: part of a large folio that is not mapped as one
- *	and that could not be split. The portable engine cannot split such a
- *	folio before 6.19.
+ * @ONEWALK_STATUS_SPLIT_FAILED: part of a large folio that does not migrate whole
+ *	and that could not be split. The portable engine cannot split one that
+ *	PTEs map before 6.19.
  * @ONEWALK_STATUS_FAULT_EFAULT: the fault failed with -EFAULT.
  * @ONEWALK_STATUS_FAULT_EPERM: write was asked for in a read-only mapping.
  * @ONEWALK_STATUS_FAULT_ENOMEM: the fault failed with -ENOMEM.

@@ -633,6 +633,11 @@ uint64_t pfn_of(const void *addr)
 	return entry & PAGEMAP_PRESENT ? entry & ((1ULL << 55) - 1) : 0;
 }
 
+void clear_soft_dirty(void)
+{
+	write_file("/proc/self/clear_refs", "4");
+}
+
 uint64_t kpageflags(uint64_t pfn)
 {
 	static struct table table = { .path = "/proc/kpageflags" };

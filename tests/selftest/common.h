@@ -197,6 +197,12 @@ const char *where_name(enum where where);
 uint64_t pfn_of(const void *addr);
 uint64_t kpageflags(uint64_t pfn);
 bool page_flag(const void *addr, int flag);
+/*
+ * Of all of this process's pages. Also for a huge page that was shared by fork()
+ * and goes to a device: with CONFIG_DEBUG_VM, 7.3's remove_migration_pmd() takes
+ * the soft-dirty bit of its entry there for a write bit, and warns.
+ */
+void clear_soft_dirty(void);
 /* In device memory, or with memory=system on another page than @old_pfn. */
 bool moved_to_device(const void *addr, uint64_t old_pfn);
 size_t count_where(const void *addr, size_t npages, enum where which);

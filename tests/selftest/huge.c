@@ -6,7 +6,10 @@
  */
 #include "kselftest_harness.h"
 
+#include <linux/userfaultfd.h>
+#include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 
 #include "common.h"
 
@@ -81,10 +84,11 @@ static size_t check_moved(struct __test_metadata *_metadata,
 	return moved;
 }
 
-/* Whether the device can have a large page, on a kernel that can. */
-static bool device_has_large_pages(void)
+/* The kernel can, the device can have a large page, and so can the engine. */
+static bool moves_whole(void)
 {
-	return !memory_is_coherent();
+	return kernel_migrates_large_folios() && !memory_is_coherent() &&
+	       !engine_is_portable();
 }
 
 TEST_F(huge, page_is_reported_with_its_order)
@@ -179,28 +183,50 @@ TEST_F(huge, zero_page_is_a_hole_to_fill)
 	EXPECT_EQ(-1, nonzero_page(self->addr, NPAGES));
 }
 
-static bool is_whole_on_device(FIXTURE_DATA(huge) *self, size_t first)
+/* One entry of the page table maps it, wherever it is. */
+static bool is_whole(FIXTURE_DATA(huge) *self, size_t first)
 {
+	memset(self->pfns, 0, sizeof(self->pfns));
 	return !dummy_report(self->fd, self->addr + first * PAGE, 512,
 			     self->pfns, 0, false) &&
 	       PFN_ORDER(self->pfns[0]) == 9 &&
 	       PFN_ORDER(self->pfns[511]) == 9;
 }
 
+/* All of them are whole, if anything can be. */
+static bool are_whole(FIXTURE_DATA(huge) *self)
+{
+	return !moves_whole() || (is_whole(self, 0) && is_whole(self, 512));
+}
+
 #define WHOLE	(ONEWALK_DUMMY_MIGRATE_FAULT | ONEWALK_DUMMY_MIGRATE_COMPOUND)
+#define BACK	(ONEWALK_DUMMY_MIGRATE_TO_SYSTEM | ONEWALK_DUMMY_MIGRATE_COMPOUND)
+
+/* By onewalk_range_fault(), and they are all there. */
+static void go_whole(struct __test_metadata *_metadata,
+		     FIXTURE_DATA(huge) *self)
+{
+	remember(self);
+	ASSERT_OK(migrate(self, 0, NPAGES, ONEWALK_DUMMY_RANGE, WHOLE));
+	EXPECT_EQ(NPAGES, self->result.moved);
+	EXPECT_EQ(NPAGES, check_moved(_metadata, self, 0, NPAGES));
+}
+
+/* The next destination that the driver asks for is not to be had. */
+static int fail_alloc(FIXTURE_DATA(huge) *self)
+{
+	return dummy_cmd(self->fd, ONEWALK_DUMMY_FLAGS, NULL,
+			 ONEWALK_DUMMY_FLAG_FAIL_ALLOC, NULL, NULL);
+}
 
 /* Where that cannot be, it moves all the same, in pieces. */
 TEST_F(huge, page_moves_whole_when_asked_to)
 {
-	memset(self->pfns, 0, sizeof(self->pfns));
 	remember(self);
 	ASSERT_OK(migrate(self, 0, NPAGES, ONEWALK_DUMMY_SETUP, WHOLE));
 	EXPECT_EQ(NPAGES, self->result.moved);
 	EXPECT_EQ(NPAGES, check_moved(_metadata, self, 0, NPAGES));
-	if (kernel_migrates_large_folios() && device_has_large_pages()) {
-		EXPECT_TRUE(is_whole_on_device(self, 0));
-		EXPECT_TRUE(is_whole_on_device(self, 512));
-	}
+	EXPECT_TRUE(are_whole(self));
 	EXPECT_EQ(-1, wrong_on_device(self->fd, self->addr, NPAGES, 1));
 	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
 	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
@@ -208,18 +234,345 @@ TEST_F(huge, page_moves_whole_when_asked_to)
 
 TEST_F(huge, page_moves_whole_by_range_fault)
 {
-	memset(self->pfns, 0, sizeof(self->pfns));
-	remember(self);
-	ASSERT_OK(migrate(self, 0, NPAGES, ONEWALK_DUMMY_RANGE, WHOLE));
-	EXPECT_EQ(NPAGES, self->result.moved);
+	go_whole(_metadata, self);
 	EXPECT_EQ(NPAGES, self->result.mapped);
-	EXPECT_EQ(NPAGES, check_moved(_metadata, self, 0, NPAGES));
-	if (kernel_migrates_large_folios() && device_has_large_pages())
-		EXPECT_TRUE(is_whole_on_device(self, 0));
-	/* and back, whole or not */
-	EXPECT_LE(0, to_system(self->fd, self->addr, NPAGES));
-	EXPECT_EQ(NPAGES, count_where(self->addr, NPAGES, PRESENT));
+	EXPECT_TRUE(are_whole(self));
+	EXPECT_EQ(-1, wrong_on_device(self->fd, self->addr, NPAGES, 1));
 	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
+TEST_F(huge, page_comes_back_whole_when_asked_to)
+{
+	static const unsigned int methods[] = {
+		ONEWALK_DUMMY_RANGE, ONEWALK_DUMMY_SETUP,
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(methods); i++) {
+		go_whole(_metadata, self);
+		ASSERT_OK(migrate(self, 0, NPAGES, methods[i], BACK));
+		EXPECT_EQ(NPAGES, self->result.moved);
+		EXPECT_EQ(NPAGES, count_where(self->addr, NPAGES, PRESENT));
+		EXPECT_TRUE(are_whole(self));
+		EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+		EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
+		fill(self->addr, NPAGES, 1);
+	}
+}
+
+/* The driver of device-private memory brings back what a huge entry maps. */
+TEST_F(huge, page_comes_back_whole_when_the_cpu_touches_it)
+{
+	go_whole(_metadata, self);
+	EXPECT_EQ(-1, wrong_page(self->addr + 700 * PAGE, 1, 1));
+	EXPECT_TRUE(are_whole(self));
+	if (memory_is_private() && moves_whole()) {
+		EXPECT_EQ(0, count_where(self->addr, 512, PRESENT));
+		EXPECT_EQ(512, count_where(self->addr + HUGE, 512, PRESENT));
+	}
+	fill(self->addr, NPAGES, 2);
+	EXPECT_TRUE(are_whole(self));
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 2));
+	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
+}
+
+/* A driver may bring back more than the page that is touched: small ones, then. */
+TEST_F(huge, pages_come_back_with_their_neighbours_when_the_driver_likes_to)
+{
+	static const char around[] =
+		"/sys/module/onewalk_dummy/parameters/fault_around";
+	size_t first;
+
+	if (!memory_is_private())
+		SKIP(return, "a CPU's touch brings nothing else back");
+	ASSERT_OK(set_file(around, "1"));
+	/* all of a PTE table, then a part */
+	for (first = 0; first <= 100; first += 100) {
+		self->addr = map_aligned(1024, HUGE);
+		ASSERT_NE(NULL, self->addr);
+		munmap(self->addr + 900 * PAGE, 124 * PAGE);
+		munmap(self->addr, first * PAGE);
+		fill(self->addr + first * PAGE, 900 - first, 1);
+		EXPECT_EQ(900 - first, to_device(self->fd, self->addr + first * PAGE,
+						 900 - first));
+		EXPECT_EQ(-1, wrong_page(self->addr + 300 * PAGE, 1, 1));
+		EXPECT_EQ(512 - first, count_where(self->addr + first * PAGE,
+						   900 - first, PRESENT));
+		EXPECT_EQ(-1, wrong_page(self->addr + 700 * PAGE, 1, 1));
+		EXPECT_EQ(900 - first, count_where(self->addr + first * PAGE,
+						   900 - first, PRESENT));
+		EXPECT_EQ(-1, wrong_page(self->addr + first * PAGE, 900 - first,
+					 1));
+		EXPECT_EQ(0, forgotten_pages(self->addr + first * PAGE,
+					     900 - first));
+	}
+}
+
+/* Of a huge page that PTEs map, or two processes, the touched page comes, too. */
+TEST_F(huge, page_in_pieces_comes_back_with_its_neighbours)
+{
+	static const char around[] =
+		"/sys/module/onewalk_dummy/parameters/fault_around";
+
+	if (!memory_is_private())
+		SKIP(return, "a CPU's touch brings nothing else back");
+	clear_soft_dirty();
+	ASSERT_OK(set_file(around, "1"));
+	go_whole(_metadata, self);
+	madvise(self->addr + 10 * PAGE, 10 * PAGE, MADV_DONTNEED);
+	ASSERT_OK(peer_start(&self->peer));
+	EXPECT_EQ(-1, wrong_page(self->addr + 300 * PAGE, 1, 1));
+	EXPECT_EQ(-1, wrong_page(self->addr + 800 * PAGE, 1, 1));
+	EXPECT_EQ(NPAGES - 10, count_where(self->addr, NPAGES, PRESENT));
+	EXPECT_EQ(-1, nonzero_page(self->addr + 10 * PAGE, 10));
+	EXPECT_EQ(-1, wrong_page(self->addr + 20 * PAGE, NPAGES - 20, 1));
+	EXPECT_EQ(-1, peer_wrong_page(&self->peer, self->addr + HUGE, 512, 1));
+	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
+}
+
+static void take_note(int number)
+{
+	(void)number;
+}
+
+/* Hardware has lost a part of it while it could not be split. */
+TEST_F(huge, page_with_poison_in_it_does_not_move_whole)
+{
+	struct sigaction action = { .sa_handler = take_note };
+	size_t i;
+
+	if (!moves_whole())
+		SKIP(return, "nothing moves whole here");
+	ASSERT_OK(dummy_pin(self->fd, self->addr + 7 * PAGE, 1));
+	/* the page cannot be split, and has a mark then; the process is told */
+	sigaction(SIGBUS, &action, NULL);
+	madvise(self->addr + 9 * PAGE, PAGE, MADV_HWPOISON);
+	ioctl(self->fd, ONEWALK_DUMMY_UNPIN_ALL);
+	remember(self);
+	ASSERT_OK(migrate(self, 0, NPAGES, ONEWALK_DUMMY_SETUP, WHOLE));
+	EXPECT_EQ(PRESENT, where(self->addr + 9 * PAGE));
+	EXPECT_NE(ONEWALK_STATUS_MIGRATING, self->status[9]);
+	for (i = 512; i < NPAGES; i++)
+		EXPECT_EQ(ONEWALK_STATUS_MIGRATING, self->status[i]);
+}
+
+/* Prepared, and then nothing: it stays, and in one piece. */
+TEST_F(huge, page_stays_whole_when_the_driver_gives_up)
+{
+	size_t i;
+
+	ASSERT_OK(migrate(self, 0, NPAGES, ONEWALK_DUMMY_RANGE,
+			  WHOLE | ONEWALK_DUMMY_MIGRATE_NO_COPY));
+	EXPECT_EQ(NPAGES, self->result.collected);
+	EXPECT_EQ(NPAGES, count_where(self->addr, NPAGES, PRESENT));
+	EXPECT_TRUE(are_whole(self));
+	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
+
+	go_whole(_metadata, self);
+	ASSERT_OK(migrate(self, 0, NPAGES, ONEWALK_DUMMY_RANGE,
+			  BACK | ONEWALK_DUMMY_MIGRATE_NO_COPY));
+	EXPECT_EQ(NPAGES, self->result.collected);
+	for (i = 0; i < NPAGES; i++)
+		EXPECT_TRUE(moved_to_device(self->addr + i * PAGE,
+					    self->before[i]));
+	EXPECT_TRUE(are_whole(self));
+	EXPECT_EQ(-1, wrong_on_device(self->fd, self->addr, NPAGES, 1));
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
+}
+
+/* It is as large there; page tables that map device memory are another matter. */
+TEST_F(huge, page_moves_to_another_place_on_the_device)
+{
+	go_whole(_metadata, self);
+	ASSERT_OK(migrate(self, 0, NPAGES, ONEWALK_DUMMY_RANGE,
+			  WHOLE | ONEWALK_DUMMY_MIGRATE_ANEW));
+	EXPECT_EQ(NPAGES, self->result.moved);
+	EXPECT_EQ(-1, wrong_on_device(self->fd, self->addr, NPAGES, 1));
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
+}
+
+TEST_F(huge, page_is_locked_in_memory_before_and_after)
+{
+	ASSERT_OK(mlock(self->addr, NPAGES * PAGE));
+	go_whole(_metadata, self);
+	ASSERT_OK(migrate(self, 0, 512, ONEWALK_DUMMY_RANGE, BACK));
+	EXPECT_EQ(512, self->result.moved);
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
+	ASSERT_OK(munlock(self->addr, NPAGES * PAGE));
+	madvise(self->addr, NPAGES * PAGE, MADV_PAGEOUT);
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
+/*
+ * Its write protection is userfaultfd's: it stays so there and back. Not so for
+ * soft-dirty where the kernel maps a dirty huge page: it sets that, too.
+ */
+TEST_F(huge, page_keeps_what_the_page_table_knows_of_it)
+{
+	struct uffd uffd;
+	size_t i;
+
+	MUST(uffd_start(&uffd, self->addr, NPAGES, UFFDIO_REGISTER_MODE_WP,
+			UFFD_FEATURE_PAGEFAULT_FLAG_WP));
+	MUST(uffd_protect(&uffd, self->addr, 512));
+	ASSERT_OK(mprotect(self->addr + HUGE, HUGE, PROT_READ));
+	clear_soft_dirty();
+
+	for (i = 0; i < 2; i++) {
+		remember(self);
+		ASSERT_OK(migrate(self, 0, 512, ONEWALK_DUMMY_SETUP, WHOLE));
+		EXPECT_EQ(512, self->result.moved);
+		ASSERT_OK(migrate(self, 512, 512, ONEWALK_DUMMY_RANGE, WHOLE));
+		EXPECT_EQ(512, self->result.moved);
+		EXPECT_TRUE(pagemap(self->addr) & PAGEMAP_UFFD_WP);
+		EXPECT_FALSE(memory_is_private() &&
+			     (pagemap(self->addr + HUGE) & PAGEMAP_SOFT_DIRTY));
+		ASSERT_OK(migrate(self, 0, 512, ONEWALK_DUMMY_SETUP, BACK));
+		ASSERT_OK(migrate(self, 512, 512, ONEWALK_DUMMY_SETUP, BACK));
+		EXPECT_TRUE(pagemap(self->addr) & PAGEMAP_UFFD_WP);
+		EXPECT_FALSE(memory_is_private() &&
+			     (pagemap(self->addr + HUGE) & PAGEMAP_SOFT_DIRTY));
+		EXPECT_TRUE(are_whole(self));
+	}
+	ASSERT_OK(mprotect(self->addr + HUGE, HUGE, PROT_READ | PROT_WRITE));
+	uffd_serve(&uffd, 1);
+	fill(self->addr, NPAGES, 2);
+	uffd_stop(&uffd);
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 2));
+}
+
+/* With fork() behind it, what is not exclusive any more comes back as it was. */
+TEST_F(huge, page_that_was_shared_once_moves_whole_again)
+{
+	clear_soft_dirty();
+	ASSERT_OK(peer_start(&self->peer));
+	peer_stop(&self->peer);
+	memset(&self->peer, 0, sizeof(self->peer));
+	go_whole(_metadata, self);
+	EXPECT_TRUE(are_whole(self));
+	ASSERT_OK(migrate(self, 0, NPAGES, ONEWALK_DUMMY_RANGE, BACK));
+	EXPECT_EQ(NPAGES, self->result.moved);
+	EXPECT_TRUE(are_whole(self));
+	ASSERT_OK(peer_start(&self->peer));
+	fill(self->addr, NPAGES, 2);
+	EXPECT_EQ(-1, peer_wrong_page(&self->peer, self->addr, NPAGES, 1));
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 2));
+}
+
+/* Whoever shares it has it on the device, too, and can write to it. */
+TEST_F(huge, page_that_fork_shares_on_the_device_comes_back_for_both)
+{
+	clear_soft_dirty();
+	go_whole(_metadata, self);
+	ASSERT_OK(peer_start(&self->peer));
+	ASSERT_OK(migrate(self, 0, 512, ONEWALK_DUMMY_RANGE, BACK));
+	EXPECT_EQ(512, self->result.moved);
+	fill(self->addr, NPAGES, 2);
+	EXPECT_EQ(-1, peer_wrong_page(&self->peer, self->addr, NPAGES, 1));
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 2));
+	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
+}
+
+/* What is asked of its pages differs: then it is no longer one thing. */
+TEST_F(huge, page_of_which_not_all_is_asked_for_is_split)
+{
+	size_t i;
+
+	for (i = 0; i < NPAGES; i++)
+		self->pfns[i] = i == 7 ? REQ_FAULT : REQ_FAULT | REQ_MIGRATE;
+	remember(self);
+	ASSERT_OK(dummy_migrate(self->fd, self->addr, NPAGES,
+				ONEWALK_DUMMY_RANGE,
+				ONEWALK_DUMMY_MIGRATE_COMPOUND, self->status,
+				self->pfns, &self->result));
+	EXPECT_EQ(NPAGES - 1, self->result.moved);
+	EXPECT_EQ(NPAGES - 1, check_moved(_metadata, self, 0, NPAGES));
+	EXPECT_EQ(ONEWALK_STATUS_NOT_REQUESTED, self->status[7]);
+	EXPECT_FALSE(is_whole(self, 0));
+	EXPECT_TRUE(!moves_whole() || is_whole(self, 512));
+	EXPECT_EQ(-1, wrong_on_device(self->fd, self->addr, NPAGES, 1));
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
+TEST_F(huge, page_that_is_pinned_stays_whole)
+{
+	size_t i;
+
+	remember(self);
+	ASSERT_OK(dummy_pin(self->fd, self->addr + 7 * PAGE, 1));
+	ASSERT_OK(migrate(self, 0, NPAGES, ONEWALK_DUMMY_RANGE, WHOLE));
+	EXPECT_EQ(512, check_moved(_metadata, self, 0, NPAGES));
+	for (i = 0; i < 512; i++) {
+		EXPECT_EQ(self->before[i], pfn_of(self->addr + i * PAGE));
+		if (moves_whole())
+			EXPECT_EQ(ONEWALK_STATUS_PINNED, self->status[i]);
+	}
+	EXPECT_TRUE(are_whole(self));
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
+}
+
+static long long field(const char *path, const char *name)
+{
+	char *text = malloc(1 << 16), *line;
+	long long value = -1;
+
+	if (!read_file(path, text, 1 << 16)) {
+		line = !strncmp(text, name, strlen(name)) ? text :
+							   strstr(text, name);
+		if (line)
+			value = atoll(line + strlen(name));
+	}
+	free(text);
+	return value;
+}
+
+/* What the process, and its memory cgroup, are charged for. */
+TEST_F(huge, page_is_counted_once_wherever_it_goes)
+{
+	const char *group = "/sys/fs/cgroup/onewalk-huge";
+	long long before, anon, rss;
+	char path[128];
+	int i;
+
+	if (!moves_whole())
+		SKIP(return, "nothing moves whole here");
+	write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
+	mkdir(group, 0755);
+	snprintf(path, sizeof(path), "%s/cgroup.procs", group);
+	ASSERT_OK(write_file(path, "%d", getpid()));
+	snprintf(path, sizeof(path), "%s/memory.stat", group);
+
+	madvise(self->addr, NPAGES * PAGE, MADV_DONTNEED);
+	before = field(path, "anon ");
+	fill(self->addr, NPAGES, 1);
+	rss = field("/proc/self/status", "RssAnon:");
+	for (i = 0; i < 20; i++) {
+		go_whole(_metadata, self);
+		/* by a request and by a touch, in turn */
+		if (i % 2) {
+			ASSERT_OK(migrate(self, 0, NPAGES, ONEWALK_DUMMY_SETUP,
+					  BACK));
+		}
+		EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+		EXPECT_EQ(NPAGES, count_where(self->addr, NPAGES, PRESENT));
+	}
+	EXPECT_GT(512, llabs(field("/proc/self/status", "RssAnon:") - rss));
+	madvise(self->addr, NPAGES * PAGE, MADV_DONTNEED);
+	/* each CPU may keep some of it to itself for a while */
+	anon = field(path, "anon ");
+	for (i = 0; i < 100 && llabs(anon - before) >= (1 << 20); i++) {
+		usleep(100000);
+		anon = field(path, "anon ");
+	}
+	EXPECT_LE(0, before);
+	EXPECT_GT(1 << 20, llabs(anon - before))
+		TH_LOG("%lld bytes before, %lld after", before, anon);
+	write_file("/sys/fs/cgroup/cgroup.procs", "%d", getpid());
+	rmdir(group);
 }
 
 /* Only part of it is asked for: so only that part may move. */
@@ -261,7 +614,29 @@ TEST_F(huge, hole_is_filled_by_a_large_page)
 	ASSERT_OK(migrate(self, 0, NPAGES, ONEWALK_DUMMY_RANGE, WHOLE));
 	EXPECT_EQ(NPAGES, self->result.moved);
 	EXPECT_EQ(NPAGES, check_moved(_metadata, self, 0, NPAGES));
+	EXPECT_TRUE(are_whole(self));
 	EXPECT_EQ(-1, nonzero_on_device(self->fd, self->addr, NPAGES));
+	EXPECT_EQ(-1, nonzero_page(self->addr, NPAGES));
+}
+
+TEST_F(huge, zero_page_is_filled_by_a_large_page)
+{
+	madvise(self->addr, NPAGES * PAGE, MADV_DONTNEED);
+	nonzero_page(self->addr, NPAGES);
+	go_whole(_metadata, self);
+	EXPECT_TRUE(are_whole(self));
+	EXPECT_EQ(-1, nonzero_on_device(self->fd, self->addr, NPAGES));
+	EXPECT_EQ(-1, nonzero_page(self->addr, NPAGES));
+}
+
+/* The address space has never been used: there is not even a table of tables. */
+TEST_F(huge, hole_without_any_page_table_is_filled_by_a_large_page)
+{
+	self->addr = map_aligned(NPAGES, 1UL << 30);
+	ASSERT_NE(NULL, self->addr);
+	madvise(self->addr, NPAGES * PAGE, MADV_HUGEPAGE);
+	go_whole(_metadata, self);
+	EXPECT_TRUE(are_whole(self));
 	EXPECT_EQ(-1, nonzero_page(self->addr, NPAGES));
 }
 
@@ -269,24 +644,44 @@ TEST_F(huge, hole_is_filled_by_a_large_page)
 TEST_F(huge, page_moves_in_pieces_when_no_large_page_is_free)
 {
 	remember(self);
-	ASSERT_OK(dummy_cmd(self->fd, ONEWALK_DUMMY_FLAGS, NULL,
-			    ONEWALK_DUMMY_FLAG_FAIL_ALLOC, NULL, NULL));
+	ASSERT_OK(fail_alloc(self));
 	ASSERT_OK(migrate(self, 0, NPAGES, ONEWALK_DUMMY_RANGE, WHOLE));
 	EXPECT_EQ(self->result.moved,
 		  check_moved(_metadata, self, 0, NPAGES));
 	EXPECT_LE(NPAGES - 1, self->result.moved);
+	EXPECT_TRUE(!moves_whole() || (!is_whole(self, 0) && is_whole(self, 512)));
 	EXPECT_EQ(-1, wrong_on_device(self->fd, self->addr, NPAGES, 1));
 	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
 	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
 }
 
+TEST_F(huge, page_comes_back_in_pieces_when_no_large_page_is_free)
+{
+	go_whole(_metadata, self);
+	ASSERT_OK(fail_alloc(self));
+	ASSERT_OK(migrate(self, 0, NPAGES, ONEWALK_DUMMY_RANGE, BACK));
+	EXPECT_LE(NPAGES - 1, self->result.moved);
+	EXPECT_LE(NPAGES - 1, count_where(self->addr, NPAGES, PRESENT));
+	EXPECT_TRUE(!moves_whole() || (!is_whole(self, 0) && is_whole(self, 512)));
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
+}
+
+TEST_F(huge, hole_is_filled_in_pieces_when_no_large_page_is_free)
+{
+	madvise(self->addr, NPAGES * PAGE, MADV_DONTNEED);
+	remember(self);
+	ASSERT_OK(fail_alloc(self));
+	ASSERT_OK(migrate(self, 0, NPAGES, ONEWALK_DUMMY_SETUP, WHOLE));
+	EXPECT_LE(NPAGES - 1, self->result.moved);
+	EXPECT_TRUE(!moves_whole() || (!is_whole(self, 0) && is_whole(self, 512)));
+	EXPECT_EQ(-1, nonzero_on_device(self->fd, self->addr, NPAGES));
+	EXPECT_EQ(-1, nonzero_page(self->addr, NPAGES));
+}
+
 TEST_F(huge, page_shared_by_fork_moves_whole_for_both)
 {
-	/*
-	 * With CONFIG_DEBUG_VM, 7.3's remove_migration_pmd() takes the soft-dirty
-	 * bit of a shared device-private entry for a write bit, and warns.
-	 */
-	write_file("/proc/self/clear_refs", "4");
+	clear_soft_dirty();
 	remember(self);
 	ASSERT_OK(peer_start(&self->peer));
 	ASSERT_OK(migrate(self, 0, NPAGES, ONEWALK_DUMMY_RANGE, WHOLE));

@@ -71,8 +71,9 @@ static void inject_nothing(void)
 {
 	static const char * const points[] = {
 		"table", "trylock", "share", "isolate", "pin", "split",
-		"invalidated", "fault-oom", "fault-sigbus", "fault-hwpoison",
-		"entered", "looked", "checked", "collected", "unmapped",
+		"refuse", "invalidated", "fault-oom", "fault-sigbus",
+		"fault-hwpoison", "entered", "looked", "checked", "collected",
+		"unmapped", "parted", "moved",
 	};
 	size_t i;
 
@@ -178,6 +179,18 @@ TEST_F(injected, page_that_cannot_be_isolated_stays_alone)
 TEST_F(injected, page_with_a_reference_too_many_stays_alone)
 {
 	one_page_stays(_metadata, self, variant, "pin", ONEWALK_STATUS_BUSY);
+}
+
+/* The driver has copied by then, and is told. */
+TEST_F(injected, page_that_the_kernel_does_not_move_stays_alone)
+{
+	ASSERT_OK(inject("refuse", 0, 1));
+	ASSERT_OK(migrate(self, variant));
+	EXPECT_EQ(1, struck("refuse"));
+	EXPECT_EQ(ONEWALK_STATUS_UNKNOWN, self->status[0]);
+	EXPECT_EQ(PRESENT, where(self->addr));
+	EXPECT_EQ(NPAGES - 1, self->result.moved);
+	check_whole(_metadata, self, variant);
 }
 
 TEST_F(injected, huge_page_that_cannot_be_split_stays)
@@ -360,7 +373,8 @@ static bool wait_until_paused(void)
 }
 
 static const char * const pauses[] = {
-	"entered", "looked", "checked", "collected", "unmapped",
+	"entered", "looked", "checked", "collected", "unmapped", "parted",
+	"moved",
 };
 
 /* With the memory gone in the middle of it, the rest moves, or nothing does. */
@@ -522,6 +536,361 @@ TEST_F(injected, process_killed_between_two_steps_takes_nothing_with_it)
 	}
 	check_whole(_metadata, self, variant);
 	EXPECT_TRUE(device_is_empty(self->fd));
+}
+
+/* --- huge pages that move whole --- */
+
+#define NHUGE	512
+
+FIXTURE(whole) {
+	int fd;
+	char *addr;
+	uint8_t status[NHUGE];
+	struct onewalk_dummy_migrate result;
+};
+
+FIXTURE_VARIANT(whole) {
+	bool back;	/* from the device, where it is when a test begins */
+	bool pieces;	/* and there is no large page for it */
+};
+
+FIXTURE_VARIANT_ADD(whole, to_the_device) { };
+FIXTURE_VARIANT_ADD(whole, to_the_device_in_pieces) { .pieces = true };
+FIXTURE_VARIANT_ADD(whole, to_the_system) { .back = true };
+FIXTURE_VARIANT_ADD(whole, to_the_system_in_pieces) {
+	.back = true, .pieces = true,
+};
+
+/* Writes it anew, and has it where the migration begins. */
+static void begin_whole(struct __test_metadata *_metadata,
+			FIXTURE_DATA(whole) *self,
+			const FIXTURE_VARIANT(whole) *variant)
+{
+	madvise(self->addr, HUGE, MADV_DONTNEED);
+	fill(self->addr, NHUGE, 1);
+	EXPECT_TRUE(page_flag(self->addr, KPF_THP));
+	if (variant->back)
+		EXPECT_OK(dummy_migrate(self->fd, self->addr, NHUGE,
+					ONEWALK_DUMMY_SETUP,
+					ONEWALK_DUMMY_MIGRATE_FAULT |
+					ONEWALK_DUMMY_MIGRATE_COMPOUND, NULL,
+					NULL, NULL));
+}
+
+FIXTURE_SETUP(whole)
+{
+	void *addr;
+
+	if (access(INJECT, F_OK))
+		SKIP(return, "not a debug build");
+	if (!kernel_migrates_large_folios() || !memory_is_private())
+		SKIP(return, "nothing moves whole here");
+
+	self->fd = dummy_open(0);
+	ASSERT_LE(0, self->fd);
+	MUST(map_huge(&addr, 1));
+	self->addr = addr;
+	begin_whole(_metadata, self, variant);
+}
+
+FIXTURE_TEARDOWN(whole)
+{
+	inject_nothing();
+	unmap_all();
+	restore_settings();
+	EXPECT_TRUE(device_is_empty(self->fd));
+	close(self->fd);
+}
+
+static int migrate_huge(FIXTURE_DATA(whole) *self,
+			const FIXTURE_VARIANT(whole) *variant)
+{
+	unsigned int flags = ONEWALK_DUMMY_MIGRATE_COMPOUND;
+
+	if (variant->back)
+		flags |= ONEWALK_DUMMY_MIGRATE_TO_SYSTEM;
+	else
+		flags |= ONEWALK_DUMMY_MIGRATE_FAULT;
+	if (variant->pieces)
+		dummy_cmd(self->fd, ONEWALK_DUMMY_FLAGS, NULL,
+			  ONEWALK_DUMMY_FLAG_FAIL_ALLOC, NULL, NULL);
+	return dummy_migrate(self->fd, self->addr, NHUGE, ONEWALK_DUMMY_RANGE,
+			     flags, self->status, NULL, &self->result);
+}
+
+/* All there, whatever became of it, and it can go anywhere afterwards. */
+static void check_huge(struct __test_metadata *_metadata,
+		       FIXTURE_DATA(whole) *self,
+		       const FIXTURE_VARIANT(whole) *variant)
+{
+	inject_nothing();
+	dummy_cmd(self->fd, ONEWALK_DUMMY_FLAGS, NULL, 0, NULL, NULL);
+	EXPECT_EQ(0, forgotten_pages(self->addr, NHUGE));
+	EXPECT_EQ(-1, wrong_on_device(self->fd, self->addr, NHUGE, 1));
+	EXPECT_OK(migrate_huge(self, variant));
+	dummy_cmd(self->fd, ONEWALK_DUMMY_FLAGS, NULL, 0, NULL, NULL);
+	EXPECT_EQ(-1, wrong_page(self->addr, NHUGE, 1));
+	EXPECT_EQ(0, forgotten_pages(self->addr, NHUGE));
+	EXPECT_EQ(NHUGE, to_device(self->fd, self->addr, NHUGE));
+	EXPECT_EQ(-1, wrong_page(self->addr, NHUGE, 1));
+}
+
+static void huge_page_stays(struct __test_metadata *_metadata,
+			    FIXTURE_DATA(whole) *self,
+			    const FIXTURE_VARIANT(whole) *variant,
+			    const char *point, enum onewalk_status why)
+{
+	size_t i;
+
+	ASSERT_OK(inject(point, 0, 1));
+	ASSERT_OK(migrate_huge(self, variant));
+	EXPECT_EQ(1, struck(point));
+	EXPECT_EQ(0, self->result.moved);
+	for (i = 0; i < NHUGE; i++)
+		ASSERT_EQ(why, self->status[i]);
+	EXPECT_EQ(variant->back ? 0 : NHUGE,
+		  count_where(self->addr, NHUGE, PRESENT));
+	check_huge(_metadata, self, variant);
+}
+
+TEST_F(whole, page_that_is_locked_stays)
+{
+	huge_page_stays(_metadata, self, variant, "trylock",
+			ONEWALK_STATUS_LOCKED);
+}
+
+TEST_F(whole, page_that_is_pinned_stays)
+{
+	if (variant->back)
+		SKIP(return, "nobody can pin a device's page");
+	huge_page_stays(_metadata, self, variant, "share",
+			ONEWALK_STATUS_PINNED);
+}
+
+TEST_F(whole, page_with_a_reference_too_many_stays)
+{
+	huge_page_stays(_metadata, self, variant, "pin", ONEWALK_STATUS_BUSY);
+}
+
+TEST_F(whole, page_that_cannot_be_split_stays)
+{
+	if (!variant->pieces)
+		SKIP(return, "it is not to be split");
+	huge_page_stays(_metadata, self, variant, "split",
+			ONEWALK_STATUS_UNKNOWN);
+}
+
+TEST_F(whole, page_that_the_kernel_does_not_move_stays)
+{
+	if (variant->pieces)
+		SKIP(return, "its pieces are small ones");
+	huge_page_stays(_metadata, self, variant, "refuse",
+			ONEWALK_STATUS_UNKNOWN);
+}
+
+struct huge_call {
+	pthread_t thread;
+	FIXTURE_DATA(whole) *self;
+	const FIXTURE_VARIANT(whole) *variant;
+	int ret;
+};
+
+static void *huge_call_thread(void *arg)
+{
+	struct huge_call *call = arg;
+
+	call->ret = migrate_huge(call->self, call->variant);
+	return NULL;
+}
+
+/* Between any two steps: all of it, then a part, which splits its entry first. */
+static void zap_between(struct __test_metadata *_metadata,
+			FIXTURE_DATA(whole) *self,
+			const FIXTURE_VARIANT(whole) *variant, size_t first,
+			size_t npages)
+{
+	struct huge_call call = { .self = self, .variant = variant };
+	size_t i, end = first + npages;
+	bool anew;
+
+	for (i = 0; i < sizeof(pauses) / sizeof(*pauses); i++) {
+		begin_whole(_metadata, self, variant);
+		ASSERT_OK(inject(pauses[i], 0, 1));
+		pthread_create(&call.thread, NULL, huge_call_thread, &call);
+		ASSERT_TRUE(wait_until_paused())
+			TH_LOG("%s", pauses[i]);
+		EXPECT_OK(madvise(self->addr + first * PAGE, npages * PAGE,
+				  MADV_DONTNEED));
+		/* what was there may be had anew at once */
+		anew = npages == NHUGE && strcmp(pauses[i], "entered");
+		if (anew)
+			fill(self->addr, 1, 3);
+		write_file(RESUME, "1");
+		pthread_join(call.thread, NULL);
+
+		EXPECT_OK(call.ret)
+			TH_LOG("%s: %d", pauses[i], call.ret);
+		EXPECT_EQ(0, forgotten_pages(self->addr, NHUGE));
+		if (anew) {
+			EXPECT_EQ(-1, wrong_page(self->addr, 1, 3))
+				TH_LOG("%s", pauses[i]);
+		} else {
+			EXPECT_EQ(-1, nonzero_page(self->addr + first * PAGE,
+						   npages))
+				TH_LOG("%s", pauses[i]);
+		}
+		EXPECT_EQ(-1, wrong_page(self->addr, first, 1))
+			TH_LOG("%s", pauses[i]);
+		EXPECT_EQ(-1, wrong_page(self->addr + end * PAGE, NHUGE - end,
+					 1))
+			TH_LOG("%s", pauses[i]);
+	}
+	madvise(self->addr, HUGE, MADV_DONTNEED);
+	EXPECT_TRUE(device_is_empty(self->fd));
+	begin_whole(_metadata, self, variant);
+	check_huge(_metadata, self, variant);
+}
+
+TEST_F(whole, page_zapped_between_two_steps_is_gone)
+{
+	zap_between(_metadata, self, variant, 0, NHUGE);
+}
+
+TEST_F(whole, page_zapped_in_part_between_two_steps_keeps_the_rest)
+{
+	zap_between(_metadata, self, variant, 100, 50);
+}
+
+/* Its entry names it page by page then, and has to do so when it comes back. */
+TEST_F(whole, page_zapped_in_part_that_the_kernel_does_not_move_keeps_the_rest)
+{
+	struct huge_call call = { .self = self, .variant = variant };
+	size_t i;
+
+	for (i = 0; i < sizeof(pauses) / sizeof(*pauses); i++) {
+		begin_whole(_metadata, self, variant);
+		ASSERT_OK(inject(pauses[i], 0, 1));
+		ASSERT_OK(inject("refuse", 0, 1));
+		pthread_create(&call.thread, NULL, huge_call_thread, &call);
+		ASSERT_TRUE(wait_until_paused())
+			TH_LOG("%s", pauses[i]);
+		EXPECT_OK(madvise(self->addr + 100 * PAGE, 50 * PAGE,
+				  MADV_DONTNEED));
+		write_file(RESUME, "1");
+		pthread_join(call.thread, NULL);
+		EXPECT_OK(call.ret);
+		EXPECT_EQ(1, struck("refuse"));
+		EXPECT_EQ(0, forgotten_pages(self->addr, NHUGE));
+		EXPECT_EQ(-1, wrong_page(self->addr, 100, 1))
+			TH_LOG("%s", pauses[i]);
+		EXPECT_EQ(-1, nonzero_page(self->addr + 100 * PAGE, 50));
+		EXPECT_EQ(-1, wrong_page(self->addr + 150 * PAGE, NHUGE - 150,
+					 1));
+	}
+	inject_nothing();
+}
+
+/* Who touches it waits, and lets everybody else get on meanwhile. */
+TEST_F(whole, page_touched_between_two_steps_is_right)
+{
+	struct huge_call call = { .self = self, .variant = variant };
+	struct toucher toucher = { .addr = self->addr, .npages = NHUGE };
+	size_t i;
+
+	for (i = 0; i < sizeof(pauses) / sizeof(*pauses); i++) {
+		begin_whole(_metadata, self, variant);
+		ASSERT_OK(inject(pauses[i], 0, 1));
+		atomic_store(&toucher.go, false);
+		pthread_create(&toucher.thread, NULL, touch, &toucher);
+		pthread_create(&call.thread, NULL, huge_call_thread, &call);
+		ASSERT_TRUE(wait_until_paused())
+			TH_LOG("%s", pauses[i]);
+		atomic_store(&toucher.go, true);
+		usleep(20000);
+		/* every CPU is needed for this: none may spin on our folio */
+		EXPECT_OK(write_file("/proc/sys/vm/compact_memory", "1"));
+		write_file(RESUME, "1");
+		pthread_join(call.thread, NULL);
+		pthread_join(toucher.thread, NULL);
+		EXPECT_OK(call.ret);
+		EXPECT_EQ(-1, toucher.wrong);
+		EXPECT_EQ(0, forgotten_pages(self->addr, NHUGE));
+	}
+	check_huge(_metadata, self, variant);
+}
+
+/*
+ * One thread brings it back, and has it locked; 7.3 lets the other spin on it.
+ * What needs every CPU, as draining the LRU batches does, must get on all the same.
+ */
+TEST_F(whole, page_touched_by_two_threads_starves_nobody)
+{
+	struct toucher touchers[2];
+	size_t i;
+
+	if (!variant->back || variant->pieces)
+		SKIP(return, "once is enough");
+	for (i = 0; i < 2; i++) {
+		touchers[i] = (struct toucher){
+			.addr = self->addr, .npages = NHUGE,
+		};
+		pthread_create(&touchers[i].thread, NULL, touch, &touchers[i]);
+	}
+	ASSERT_OK(inject("looked", 0, 1));
+	atomic_store(&touchers[0].go, true);
+	ASSERT_TRUE(wait_until_paused());
+	atomic_store(&touchers[1].go, true);
+	usleep(100000);
+	for (i = 0; i < 5; i++)
+		EXPECT_OK(write_file("/proc/sys/vm/compact_memory", "1"));
+	write_file(RESUME, "1");
+	for (i = 0; i < 2; i++) {
+		pthread_join(touchers[i].thread, NULL);
+		EXPECT_EQ(-1, touchers[i].wrong);
+	}
+	EXPECT_EQ(NHUGE, count_where(self->addr, NHUGE, PRESENT));
+	check_huge(_metadata, self, variant);
+}
+
+/* A CPU that touches it has to try again, and is not told of an error. */
+TEST_F(whole, page_touched_while_it_keeps_vanishing_comes_back)
+{
+	if (!variant->back || variant->pieces)
+		SKIP(return, "once is enough");
+	ASSERT_OK(inject("table", 0, 100));
+	EXPECT_EQ(-1, wrong_page(self->addr + 5 * PAGE, 1, 1));
+	EXPECT_EQ(100, struck("table"));
+	EXPECT_EQ(NHUGE, count_where(self->addr, NHUGE, PRESENT));
+	check_huge(_metadata, self, variant);
+}
+
+/* A process that is killed at this very step. */
+TEST_F(whole, process_killed_between_two_steps_takes_nothing_with_it)
+{
+	int status;
+	size_t i;
+	pid_t pid;
+
+	clear_soft_dirty();
+	for (i = 0; i < sizeof(pauses) / sizeof(*pauses); i++) {
+		pid = fork();
+		if (!pid) {
+			self->fd = dummy_open(0);
+			/* it is its own by this */
+			begin_whole(_metadata, self, variant);
+			inject(pauses[i], 0, 1);
+			migrate_huge(self, variant);
+			_exit(0);
+		}
+		EXPECT_TRUE(wait_until_paused())
+			TH_LOG("%s", pauses[i]);
+		kill(pid, SIGKILL);
+		waitpid(pid, &status, 0);
+		EXPECT_TRUE(WIFSIGNALED(status));
+		EXPECT_EQ(-1, wrong_page(self->addr, NHUGE, 1));
+		EXPECT_EQ(0, forgotten_pages(self->addr, NHUGE));
+	}
+	check_huge(_metadata, self, variant);
 }
 
 ONEWALK_MAIN

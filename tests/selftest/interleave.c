@@ -582,6 +582,89 @@ TEST_F(interleave, with_huge_pages_that_move_whole)
 	check_stress(_metadata, stress);
 }
 
+/* All of a huge page is gone at any moment, or a part of it. */
+static void zap_huge(struct stress *stress, uint64_t *random)
+{
+	size_t huge = next_random(random) % (stress->npages * PAGE / HUGE);
+	char *addr = stress->addr + huge * HUGE;
+
+	if (next_random(random) % 4)
+		madvise(addr, HUGE, MADV_DONTNEED);
+	else
+		madvise(addr + next_random(random) % 256 * PAGE, 100 * PAGE,
+			MADV_DONTNEED);
+	usleep(next_random(random) % 500);
+}
+
+/* The same huge page all the time, with both directions and the CPU's touch. */
+static void *move_huge(void *arg)
+{
+	struct worker *worker = arg;
+	struct stress *stress = worker->stress;
+	unsigned int flags = ONEWALK_DUMMY_MIGRATE_COMPOUND;
+	struct onewalk_dummy_migrate result;
+	int ret;
+
+	while (!atomic_load(&stress->stop)) {
+		char *addr = stress->addr + any(worker, stress->npages / 512) * HUGE;
+
+		if (!any(worker, 8))
+			dummy_cmd(stress->fds[0], ONEWALK_DUMMY_FLAGS, NULL,
+				  ONEWALK_DUMMY_FLAG_FAIL_ALLOC, NULL, NULL);
+		ret = dummy_migrate(stress->fds[worker->index % 2], addr, 512,
+				    any(worker, 2) ? ONEWALK_DUMMY_RANGE :
+						     ONEWALK_DUMMY_SETUP,
+				    any(worker, 2) ? flags | ONEWALK_DUMMY_MIGRATE_FAULT :
+				    flags | ONEWALK_DUMMY_MIGRATE_TO_SYSTEM,
+				    NULL, NULL, &result);
+		if (!allowed(stress, ret))
+			fail(stress, "migrating: %s", strerror(-ret));
+		atomic_fetch_add(&stress->moved, result.moved);
+		if (any(worker, 2))
+			continue;
+		addr += any(worker, 512) * PAGE;
+		if (*(uint64_t *)addr != word_at(addr, 0) && *(uint64_t *)addr)
+			fail(stress, "%p has %llx", (void *)addr,
+			     *(unsigned long long *)addr);
+		/* a hole is a huge page when it is written to */
+		fill(addr, 1, 0);
+	}
+	return NULL;
+}
+
+/* As of 7.3, the kernel's own functions do not survive this. */
+TEST_F(interleave, huge_pages_zapped_while_they_move)
+{
+	struct stress *stress = &self->stress;
+	struct worker workers[3];
+	uint64_t random = 4711;
+	time_t end;
+	void *addr;
+	size_t i;
+
+	stress->npages = 2 * 512;
+	MUST(map_huge(&addr, 2));
+	stress->addr = addr;
+	fill(addr, stress->npages, 0);
+	for (i = 0; i < 3; i++) {
+		workers[i] = (struct worker){
+			.stress = stress, .index = i, .random = i + 1,
+		};
+		pthread_create(&workers[i].thread, NULL, move_huge, &workers[i]);
+	}
+	for (end = time(NULL) + seconds(5); time(NULL) < end; )
+		zap_huge(stress, &random);
+	atomic_store(&stress->stop, true);
+	for (i = 0; i < 3; i++)
+		pthread_join(workers[i].thread, NULL);
+	EXPECT_STREQ("", stress->failure);
+	EXPECT_LT(0, atomic_load(&stress->moved));
+	TH_LOG("moved %lu pages", stress->moved);
+	EXPECT_EQ(0, forgotten_pages(stress->addr, stress->npages));
+	madvise(addr, 2 * HUGE, MADV_DONTNEED);
+	EXPECT_TRUE(device_is_empty(stress->fds[0]));
+}
+
 static void unplug(struct stress *stress, uint64_t *random)
 {
 	int ret = dummy_cmd(stress->fds[0], ONEWALK_DUMMY_RELEASE, NULL, 0,

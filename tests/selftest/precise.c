@@ -19,6 +19,7 @@ FIXTURE(precise) {
 	int fd;
 	char *addr;
 	size_t npages;
+	unsigned int flags;
 	struct counter counter;
 	struct peer peer;
 	uint8_t kinds[NPAGES];
@@ -98,7 +99,8 @@ static void expect_calls(struct __test_metadata *_metadata,
 	if (!self->counter.name[0])
 		MUST(counter_open(&self->counter, function));
 	counter_start(&self->counter);
-	ret = migrate(self, variant, self->addr, ONEWALK_DUMMY_MIGRATE_FAULT);
+	ret = migrate(self, variant, self->addr,
+		      ONEWALK_DUMMY_MIGRATE_FAULT | self->flags);
 	calls = counter_stop(&self->counter);
 	EXPECT_EQ(0, ret);
 	EXPECT_EQ(expected, calls);
@@ -260,6 +262,26 @@ TEST_F(precise, each_of_many_tables_takes_one_look_one_hold_and_one_flush)
 			 "onewalk:onewalk_k_pte_offset_map_lock", TABLES);
 	expect_each_time(_metadata, self, variant,
 			 "onewalk:onewalk_k_flush_tlb_mm_range", TABLES);
+	expect_each_time(_metadata, self, variant, "handle_mm_fault", 0);
+}
+
+/* A huge page that moves whole is one page: nothing is split, nothing walked twice. */
+TEST_F(precise, huge_page_takes_one_descent_and_is_not_split)
+{
+	void *addr;
+
+	if (engine_is_portable() || !kernel_migrates_large_folios())
+		SKIP(return, "nothing moves whole here");
+
+	MUST(map_huge(&addr, 1));
+	self->addr = addr;
+	self->flags = ONEWALK_DUMMY_MIGRATE_COMPOUND;
+	expect_each_time(_metadata, self, variant, "onewalk:onewalk_walk", 1);
+	expect_each_time(_metadata, self, variant, "onewalk:collect_pmd", 1);
+	expect_each_time(_metadata, self, variant,
+			 "onewalk:onewalk_collect_huge", 1);
+	expect_each_time(_metadata, self, variant, "migrate_vma_setup", 0);
+	expect_each_time(_metadata, self, variant, "onewalk:onewalk_split", 0);
 	expect_each_time(_metadata, self, variant, "handle_mm_fault", 0);
 }
 

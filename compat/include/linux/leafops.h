@@ -41,6 +41,16 @@ static inline bool softleaf_is_migration(softleaf_t entry)
 	return is_migration_entry(entry);
 }
 
+static inline bool softleaf_is_migration_write(softleaf_t entry)
+{
+	return is_writable_migration_entry(entry);
+}
+
+static inline bool softleaf_is_migration_read(softleaf_t entry)
+{
+	return is_readable_migration_entry(entry);
+}
+
 static inline bool softleaf_is_device_private(softleaf_t entry)
 {
 	return is_device_private_entry(entry);
