@@ -23,7 +23,12 @@ cases() {
 
 guest_tests() { find "$TREE/tests/selftest" \( -name '*.c' -o -name '*.sh' \) ! -name common.c | sort; }
 
-host_tests() { find "$TREE/tests/host" -maxdepth 1 -name '*.sh' | sort; }
+# host_tests: with those that take long, where there is time for everything or TESTS may ask for them
+host_tests() {
+	local dirs=("$TREE/tests/host")
+	[ -z "${LONG:-}${TESTS:-}" ] || dirs+=("$TREE/tests/bench")
+	find "${dirs[@]}" -maxdepth 1 -name '*.sh' | sort
+}
 
 # in_short: on a slow kernel, unless there is time for everything (LONG), a test is run in one
 # way only, and what is not about what the kernel finds ("vm: not on a slow kernel") not at all
