@@ -255,8 +255,8 @@ struct migrate_vma onewalk_kernel_args(const struct onewalk_migrate *migrate);
  * @init: NULL, or returns 0 when this kernel can be served, or an errno; its
  *	argument: this engine is what the administrator asked for
  * @reason: after @init failed: what is missing
- * @whole: collects huge pages whole. The kernel's collector does so for another
- *	engine with the huge zero page, and with what fault_page names.
+ * @whole: collects huge pages itself. For another engine the kernel's collector
+ *	does, and sees to the huge zero page and to the folio of fault_page.
  * @at_once: NULL, or can this call, if its range lies in one PTE table, be looked
  *	at and collected in one descent
  * @split: try to split the large folio that is mapped at call->addr with

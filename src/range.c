@@ -392,9 +392,6 @@ static bool driver_fills(const struct onewalk_call *call,
 /*
  * onewalk_may_move_whole() - could huge pages of this call migrate whole
  * @call: the call
- *
- * The portable engine leaves whole only what fault_page names: where it serves, a
- * device's huge pages were made by a driver that calls the kernel itself.
  */
 bool onewalk_may_move_whole(const struct onewalk_call *call)
 {
@@ -402,7 +399,6 @@ bool onewalk_may_move_whole(const struct onewalk_call *call)
 
 	return MIGRATE_VMA_SELECT_COMPOUND && call->migrate &&
 	       (call->migrate->flags & ONEWALK_MIGRATE_SELECT_COMPOUND) &&
-	       (onewalk_engine->whole || call->migrate->fault_page) &&
 	       ALIGN(range->start, PMD_SIZE) + PMD_SIZE <= range->end;
 }
 

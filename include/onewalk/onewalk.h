@@ -212,8 +212,7 @@ static inline unsigned int onewalk_pfn_to_map_order(unsigned long pfn)
  *	else does, or a hole of that size, whole where the kernel can (6.19 and
  *	newer), the range covers it, and the same is asked of all its pages: its
  *	first entry then carries MIGRATE_PFN_COMPOUND and the others are 0. In all
- *	other cases, without this flag, and by the portable engine unless
- *	fault_page names it, a folio is split, and holes are single.
+ *	other cases, and without this flag, a folio is split, and holes are single.
  * @ONEWALK_MIGRATE_FAULT: fault in what is missing before migrating it, as
  *	ONEWALK_PFN_REQ_FAULT does page by page. A hole in an anonymous VMA is
  *	not faulted, unless userfaultfd is armed: the driver fills it.
