@@ -84,11 +84,10 @@ static size_t check_moved(struct __test_metadata *_metadata,
 	return moved;
 }
 
-/* The kernel can, the device can have a large page, and so can the engine. */
+/* The kernel can, and the device can have a large page. */
 static bool moves_whole(void)
 {
-	return kernel_migrates_large_folios() && !memory_is_coherent() &&
-	       !engine_is_portable();
+	return kernel_migrates_large_folios() && !memory_is_coherent();
 }
 
 TEST_F(huge, page_is_reported_with_its_order)
