@@ -241,8 +241,6 @@ static int scratch_args(const struct onewalk_call *call,
 		return -ENOMEM;
 
 	*args = onewalk_kernel_args(call->migrate);
-	if (!onewalk_may_move_whole(call))
-		args->flags &= ~(unsigned long)MIGRATE_VMA_SELECT_COMPOUND;
 	args->src = scratch;
 	args->dst = scratch + SCRATCH;
 	return 0;
