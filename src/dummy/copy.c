@@ -96,7 +96,7 @@ static bool copy_whole(struct copying *copying, unsigned long i)
 }
 
 /*
- * Into @nr single pages; the kernel splits the source if it has to. All of them
+ * Into @nr single pages; the source is split later, if it has to be. All of them
  * or none, since a large hole is filled without a look at each entry.
  */
 static void copy_single(struct copying *copying, unsigned long i,

@@ -30,10 +30,7 @@ measured() {
 # not_slower KERNEL
 not_slower() {
 	local dir
-	case " ${KERNELS_TO_TEST:-$1} " in
-	*" $1 "*) ;;
-	*) skip "not among the kernels to test: $1" ;;
-	esac
+	among "$1"
 	linux_source 7.3 trixie-backports
 	kernel "$1"
 	dir=$(mktemp -d)

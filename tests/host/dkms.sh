@@ -3,10 +3,7 @@
 
 # cycle KERNEL DKMS-VERSION
 cycle() {
-	case " ${KERNELS_TO_TEST:-$1} " in
-	*" $1 "*) ;;
-	*) skip "not among the kernels to test: $1" ;;
-	esac
+	among "$1"
 	(
 		. "$(dirname "$0")/../vm/lib.sh"
 		kernel "$1"

@@ -8,14 +8,6 @@
 
 offered='hmm_range_fault|hmm_range_fault_unlocked_timeout|migrate_vma_setup|migrate_vma_pages|migrate_vma_finalize|migrate_hmm_range_setup'
 
-# among KERNEL: skips what is not asked for
-among() {
-	case " ${KERNELS_TO_TEST:-$1} " in
-	*" $1 "*) ;;
-	*) skip "not among the kernels to test: $1" ;;
-	esac
-}
-
 # driver KERNEL DIR: leaves the driver, and the symbols that it wants, in DIR
 driver() {
 	linux_source 7.3 trixie-backports

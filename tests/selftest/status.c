@@ -305,7 +305,7 @@ TEST_F(move, keeps_soft_dirty)
 	bool before[NPAGES], there[NPAGES], after[NPAGES];
 	size_t i;
 
-	write_file("/proc/self/clear_refs", "4");
+	clear_soft_dirty();
 	if (soft_dirty(self->addr, before) == NPAGES)
 		SKIP(return, "this kernel has no soft-dirty bits");
 	for (i = 0; i < NPAGES; i += 3)

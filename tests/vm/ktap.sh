@@ -2,12 +2,20 @@
 # Sourced at the end of a shell test, in a guest or on the host: runs each of the
 # script's functions test_NAME() in a shell of its own, as the KTAP case NAME.
 #   a command that fails fails the case;  skip "why" skips it;  fail "why" fails it
+#   among KERNEL skips it, on the host, unless this is one of the kernels to test
 # Helpers and fixtures are the script's other functions.
 
 ktap_reason=$(mktemp)
 
 skip() { echo "$*" >"$ktap_reason"; exit 4; }
 fail() { echo "# $*"; exit 1; }
+
+among() {
+	case " ${KERNELS_TO_TEST:-$1} " in
+	*" $1 "*) ;;
+	*) skip "not among the kernels to test: $1" ;;
+	esac
+}
 
 ktap_main() {
 	set +e
