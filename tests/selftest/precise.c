@@ -9,6 +9,7 @@
 #include "kselftest_harness.h"
 
 #include <sched.h>
+#include <sys/rseq.h>
 
 #include "common.h"
 
@@ -70,9 +71,19 @@ static int migrate(FIXTURE_DATA(precise) *self,
 			     self->status, NULL, &self->result);
 }
 
+/* Where the kernel writes, at any time, on which CPU this thread goes on. */
+static void own_rseq(void)
+{
+	volatile struct rseq *rseq = (void *)((char *)__builtin_thread_pointer() +
+					      __rseq_offset);
+
+	rseq->flags = rseq->flags;
+}
+
 /*
- * After fork() all that the caller itself writes to, the answer's place and the
- * stack, is to be copied first: once, by a call that does not count.
+ * After fork() all that is written to for the caller, the answer's place, the
+ * stack and what a preempted thread is told, is to be copied first: once, by a
+ * call that does not count.
  */
 static void share(struct __test_metadata *_metadata, FIXTURE_DATA(precise) *self,
 		  const FIXTURE_VARIANT(precise) *variant)
@@ -81,6 +92,7 @@ static void share(struct __test_metadata *_metadata, FIXTURE_DATA(precise) *self
 
 	MUST(counter_open(&self->counter, "handle_mm_fault"));
 	ASSERT_OK(peer_start(&self->peer));
+	own_rseq();
 	memset(self->status, 0xff, NPAGES);
 	counter_start(&self->counter);
 	ASSERT_OK(migrate(self, variant, page, ONEWALK_DUMMY_MIGRATE_FAULT));
