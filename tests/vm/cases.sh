@@ -21,6 +21,14 @@ cases() {
 	esac
 }
 
+# harness_name FILE CASE: what the program itself calls it
+harness_name() {
+	case $1,$2 in
+	*.sh,* | *,*.*) echo "$2" ;;
+	*) echo "global.$2" ;;
+	esac
+}
+
 guest_tests() { find "$TREE/tests/selftest" \( -name '*.c' -o -name '*.sh' \) ! -name common.c | sort; }
 
 # host_tests: with those that take long, where there is time for everything or TESTS may ask for them
@@ -64,12 +72,12 @@ test_list() {
 	kernel_row "$1"
 	for file in $(guest_tests); do
 		program=$(basename "$file" .c)
-		[ "$program" = "${file##*/}" ] && option='' || option='-t '
+		[ "$program" = "${file##*/}" ] && option='' || option='-r '
 		mapfile -t all < <(cases "$file")
 		for mode in $(modes "$file"); do
 			chosen=()
 			for case in "${all[@]}"; do
-				! selected "$1/$mode/$(case_name "$program" "$case")" || chosen+=("$option${case##*.}")
+				! selected "$1/$mode/$(case_name "$program" "$case")" || chosen+=("$option$(harness_name "$file" "$case")")
 			done
 			[ ${#chosen[@]} -lt ${#all[@]} ] || chosen=('')
 			[ ${#chosen[@]} = 0 ] || echo "$mode $program ${chosen[*]}"
