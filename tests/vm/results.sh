@@ -76,6 +76,21 @@ ktap_begin() { KTAP_PREFIX=$1 KTAP_PROGRAM=$2 KTAP_PLAN='' KTAP_COUNT=0 KTAP_FAI
 
 ktap_notes() { [ ${#KTAP_NOTES[@]} = 0 ] || printf '    %s\n' "${KTAP_NOTES[@]}" | tail -n 40; }
 
+# ktap_reason: why the case failed: it did not come to its end, or the first expectation that was not met
+ktap_reason() {
+	local note ended='# [^ ]+: (Test (terminated by timeout|terminated unexpectedly|ended in some other way).*)'
+	local reason=''
+	for note in ${KTAP_NOTES[@]+"${KTAP_NOTES[@]}"}; do
+		if [[ $note =~ $ended ]]; then
+			reason=${BASH_REMATCH[1]}
+			break
+		elif [ -z "$reason" ] && [[ $note =~ ^#\ ([a-z0-9_]+\.c:[0-9]+):[^:]*:(Expected\ .*) ]]; then
+			reason="${BASH_REMATCH[1]}: ${BASH_REMATCH[2]}"
+		fi
+	done
+	echo "$reason"
+}
+
 ktap_line() {
 	local name reason
 	if [[ $1 =~ ^1\.\.([0-9]+) ]]; then
@@ -93,7 +108,7 @@ ktap_line() {
 		else
 			KTAP_FAILED=$((KTAP_FAILED + 1))
 			ktap_notes
-			result 'not ok' "$name" "$reason"
+			result 'not ok' "$name" "${reason:-$(ktap_reason)}"
 		fi
 		KTAP_NOTES=()
 	else
