@@ -7,6 +7,8 @@
  */
 #include "kselftest_harness.h"
 
+#include <linux/userfaultfd.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -408,7 +410,7 @@ struct toucher {
 	pthread_t thread;
 	char *addr;
 	size_t npages;
-	atomic_bool go;
+	atomic_bool go, done;
 	long wrong;
 };
 
@@ -419,6 +421,7 @@ static void *touch(void *arg)
 	while (!atomic_load(&toucher->go))
 		usleep(1000);
 	toucher->wrong = wrong_page(toucher->addr, toucher->npages, 1);
+	atomic_store(&toucher->done, true);
 	return NULL;
 }
 
@@ -498,6 +501,84 @@ TEST_F(injected, page_poisoned_before_its_turn_keeps_all_from_moving)
 	EXPECT_EQ(ONEWALK_STATUS_POISONED, self->status[half]);
 	EXPECT_EQ(-1, wrong_page(self->addr, half, 1));
 	EXPECT_EQ(-1, wrong_page(self->addr + (half + 1) * PAGE, half - 1, 1));
+}
+
+/*
+ * Somebody throws a page away when all has been looked at, and be it another one:
+ * what was reported may be wrong. Who asked for no report need not begin anew.
+ */
+TEST_F(injected, invalidation_after_the_look_costs_another_call)
+{
+	struct call call = { .self = self, .variant = variant };
+
+	ASSERT_OK(inject("looked", 0, 1));
+	pthread_create(&call.thread, NULL, call_thread, &call);
+	ASSERT_TRUE(wait_until_paused());
+	EXPECT_OK(madvise(self->addr + NPAGES * PAGE, PAGE, MADV_DONTNEED));
+	write_file(RESUME, "1");
+	pthread_join(call.thread, NULL);
+	EXPECT_OK(call.ret);
+	EXPECT_EQ(variant->method == ONEWALK_DUMMY_RANGE, self->result.retries);
+	EXPECT_EQ(NPAGES, self->result.moved);
+	check_whole(_metadata, self, variant);
+}
+
+static void *unlocked_call_thread(void *arg)
+{
+	struct call *call = arg;
+	FIXTURE_DATA(injected) *self = call->self;
+
+	call->ret = dummy_migrate(self->fd, self->addr, NPAGES,
+				  ONEWALK_DUMMY_RANGE,
+				  ONEWALK_DUMMY_MIGRATE_FAULT |
+				  ONEWALK_DUMMY_MIGRATE_UNLOCKED, self->status,
+				  NULL, &self->result);
+	return NULL;
+}
+
+/*
+ * The page is gone when its turn comes, with others collected, and only userfaultfd
+ * can bring it back. Who serves it may want those others first, and must get them.
+ */
+TEST_F(injected, page_that_vanished_is_waited_for_with_nothing_held)
+{
+	struct call call = { .self = self, .variant = variant };
+	struct toucher toucher = {
+		.addr = self->addr,
+		.npages = NPAGES / 2,
+	};
+	struct pollfd pollfd = { .events = POLLIN };
+	struct uffd uffd = {};
+	int i;
+
+	if (!variant->first || variant->method != ONEWALK_DUMMY_RANGE)
+		SKIP(return, "only this call lets userfaultfd wait so late");
+	MUST(uffd_start(&uffd, self->addr, NPAGES,
+			UFFDIO_REGISTER_MODE_MISSING, 0));
+	/* all CPUs are drained once in a call: for the page that is served */
+	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
+	ASSERT_OK(inject("checked", 0, 1));
+	pthread_create(&toucher.thread, NULL, touch, &toucher);
+	pthread_create(&call.thread, NULL, unlocked_call_thread, &call);
+	ASSERT_TRUE(wait_until_paused());
+	EXPECT_OK(madvise(self->addr + NPAGES / 2 * PAGE, PAGE, MADV_DONTNEED));
+	write_file(RESUME, "1");
+
+	pollfd.fd = uffd.fd;
+	EXPECT_EQ(1, poll(&pollfd, 1, 30000));
+	atomic_store(&toucher.go, true);
+	for (i = 0; i < 1000 && !atomic_load(&toucher.done); i++)
+		usleep(10000);
+	EXPECT_TRUE(atomic_load(&toucher.done));
+	uffd_serve(&uffd, 1);
+	pthread_join(call.thread, NULL);
+	pthread_join(toucher.thread, NULL);
+	EXPECT_OK(call.ret);
+	EXPECT_EQ(-1, toucher.wrong);
+	EXPECT_EQ(NPAGES, self->result.moved);
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+	uffd_stop(&uffd);
+	check_whole(_metadata, self, variant);
 }
 
 /* A process that is killed at this very step. */

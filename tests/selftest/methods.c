@@ -391,6 +391,27 @@ TEST_F(method, leaves_another_device_what_lies_before_poison)
 	expect_mapped(_metadata, other, npages - 1);
 }
 
+/* What moves, though, it must not go on using where it was. */
+TEST_F(method, takes_from_another_device_what_moves)
+{
+	char *buf = malloc(NPAGES * PAGE);
+	struct onewalk_dummy_info info;
+	int other;
+
+	fill(self->addr, NPAGES, 1);
+	other = map_on_another(_metadata, self->addr, NPAGES);
+	ASSERT_OK(move(self, variant));
+	EXPECT_EQ(NPAGES, self->result.moved);
+	ASSERT_OK(dummy_info(other, &info));
+	EXPECT_EQ(0, info.mapped);
+	fill_buffer(buf, self->addr, NPAGES, 2);
+	ASSERT_OK(dummy_write(self->fd, self->addr, NPAGES, buf));
+	EXPECT_EQ(-1, wrong_on_device(other, self->addr, NPAGES, 2));
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 2));
+	close(other);
+	free(buf);
+}
+
 /* Swapped in to be read, a page stays in the swap cache: that holds nobody. */
 TEST_F(method, takes_pages_out_of_the_swap_cache)
 {

@@ -7,9 +7,11 @@
  */
 #include "kselftest_harness.h"
 
+#include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/ptrace.h>
+#include <sys/uio.h>
 
 #include "common.h"
 
@@ -121,6 +123,70 @@ TEST_F(status, of_one_odd_page_leaves_the_others_to_move)
 	EXPECT_EQ(-1, wrong_page(self->addr, 30, 1));
 	EXPECT_EQ(-1, nonzero_page(self->addr + 30 * PAGE, 1));
 	EXPECT_EQ(-1, wrong_page(self->addr + 31 * PAGE, NPAGES - 31, 1));
+}
+
+/* --- a page that somebody else has a reference to --- */
+
+/* Given back, it has the references that it had: neither can it go, nor is it lost. */
+TEST_F(status, of_a_page_in_a_pipe_is_in_use_until_it_is_read)
+{
+	struct iovec iov = { self->addr + 20 * PAGE, PAGE };
+	int pipe[2], i;
+	char buf[PAGE];
+
+	ASSERT_EQ(0, pipe2(pipe, O_CLOEXEC));
+	ASSERT_EQ(PAGE, vmsplice(pipe[1], &iov, 1, 0));
+	for (i = 0; i < 3; i++) {
+		ASSERT_OK(migrate(self, NPAGES, ONEWALK_DUMMY_MIGRATE_NO_COPY));
+		ASSERT_EQ(NPAGES - 1, self->result.collected);
+		EXPECT_EQ(engine_is_portable() ? ONEWALK_STATUS_UNKNOWN :
+			  ONEWALK_STATUS_BUSY, self->status[20]);
+	}
+	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
+	ASSERT_EQ(PAGE, read(pipe[0], buf, PAGE));
+	EXPECT_EQ(-1, wrong_buffer(buf, self->addr + 20 * PAGE, 1, 1));
+	close(pipe[0]);
+	close(pipe[1]);
+	ASSERT_OK(migrate(self, NPAGES, 0));
+	EXPECT_EQ(NPAGES, self->result.moved);
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
+}
+
+/* And what userfaultfd waits for is not written to unseen. */
+TEST_F(status, of_a_protected_page_in_use_leaves_it_protected)
+{
+	struct iovec iov = { self->addr, PAGE };
+	int pipe[2];
+
+	ASSERT_EQ(0, pipe2(pipe, O_CLOEXEC));
+	SET_UP(uffd_start(&self->uffd, self->addr, NPAGES,
+			  UFFDIO_REGISTER_MODE_WP,
+			  UFFD_FEATURE_PAGEFAULT_FLAG_WP));
+	MUST(uffd_protect(&self->uffd, self->addr, NPAGES));
+	ASSERT_EQ(PAGE, vmsplice(pipe[1], &iov, 1, 0));
+	ASSERT_OK(migrate(self, 1, 0));
+	EXPECT_EQ(0, self->result.moved);
+	EXPECT_TRUE(pagemap(self->addr) & PAGEMAP_UFFD_WP);
+	close(pipe[0]);
+	close(pipe[1]);
+}
+
+/* --- a call that begins anew --- */
+
+/*
+ * To copy what fork() shares announces itself, which ends the attempt. The call
+ * that takes the mmap lock itself begins another one, with what is true then.
+ */
+TEST_F(status, of_pages_copied_to_write_is_migrating_after_one_unlocked_call)
+{
+	ASSERT_OK(peer_start(&self->peer));
+	ASSERT_OK(migrate(self, NPAGES, ONEWALK_DUMMY_MIGRATE_FAULT |
+					ONEWALK_DUMMY_MIGRATE_WRITE |
+					ONEWALK_DUMMY_MIGRATE_UNLOCKED));
+	EXPECT_EQ(NPAGES, self->result.moved);
+	EXPECT_EQ(0, self->result.retries);
+	EXPECT_EQ(-1, peer_wrong_page(&self->peer, self->addr, NPAGES, 1));
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
 }
 
 /* --- a page that another process is migrating --- */
@@ -349,6 +415,22 @@ TEST_F(move, keeps_what_was_written_through_the_next_swap_out)
 		EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, version));
 	}
 	free(buf);
+}
+
+/*
+ * Memory that was given up and then written after all. Once it is clean nothing
+ * but its dirty bit keeps it from being dropped when memory is wanted.
+ */
+TEST_F(move, keeps_what_was_written_after_it_was_freed_lazily)
+{
+	ASSERT_OK(madvise(self->addr, NPAGES * PAGE, MADV_FREE));
+	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
+	fill(self->addr, NPAGES, 2);
+	ASSERT_EQ(NPAGES, to_device(self->fd, self->addr, NPAGES));
+	bring_back(self, variant);
+	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
+	madvise(self->addr, NPAGES * PAGE, MADV_PAGEOUT);
+	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 2));
 }
 
 /* A debugger may look where the process itself must not. */
