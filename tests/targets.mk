@@ -5,7 +5,8 @@
 #   make check                        every test on every kernel but 6.12-debug
 #     KERNELS="7.3 6.12-private"      on some kernels
 #     TESTS="bad_input* 7.3/*/load.*" some tests: globs on a program, PROGRAM.CASE or the full name
-#   make check-all                    with the tests that take long, on every kernel
+#   make check-all                    with the tests that take long, on every kernel, and the mutants
+#   make mutants [MUTANTS="NAME..."]  plant bugs in copies of our source, and see that the tests kill them
 #   make hmm-tests [KERNEL=7.3] [ENGINE=portable]  the kernel's own tests of device memory
 #   make shell [KERNEL=7.3]           an interactive guest
 #   make list-tests, make list-kernels
@@ -13,7 +14,7 @@
 KERNEL ?= 7.3
 export KERNELS TESTS
 
-.PHONY: demo check check-all hmm-tests shell list-tests list-kernels
+.PHONY: demo check check-all mutants hmm-tests shell list-tests list-kernels
 demo:
 	@tests/vm/demo $(KERNEL)
 
@@ -22,6 +23,9 @@ check:
 
 check-all:
 	@tests/vm/check --all
+
+mutants:
+	@tests/vm/mutants $(MUTANTS)
 
 hmm-tests:
 	@tests/vm/build $(KERNEL) >/dev/null

@@ -397,13 +397,14 @@ copy_sources() {
 
 dkms_field() { sed -nE "s/^$2=\"?([^\"]*)\"?\$/\1/p" "$1/dkms.conf"; }
 
-# modules NAME [TREE]: builds the DKMS package in a source tree; sets MODULES
+# modules NAME [TREE [ITEM]]: builds the DKMS package in a source tree; sets MODULES.
+# An ITEM of its own in the cache leaves there what is known by the package's name.
 modules() {
 	local tree=${2:-$TREE} package
 	kernel "$1"
 	[ -e "$tree/dkms.conf" ] || die "$tree has no dkms.conf"
 	package=$(dkms_field "$tree" PACKAGE_NAME)
-	cached "build/$package/$1" "$KERNEL $(cat "$VM/chroot/dkms"; sources "$tree" | (cd "$tree" && xargs -0 sha256sum))" \
+	cached "build/${3:-$package}/$1" "$KERNEL $(cat "$VM/chroot/dkms"; sources "$tree" | (cd "$tree" && xargs -0 sha256sum))" \
 		make_modules "$1" "$tree" "$package" "$(dkms_field "$tree" PACKAGE_VERSION)"
 	MODULES=$ITEM_DIR
 }
