@@ -569,7 +569,7 @@ static int collect_range(struct onewalk_call *call)
 	else
 		ret = onewalk_walk(call, &at_once, call->range->start,
 				   call->range->end);
-	onewalk_pause(ONEWALK_POINT_COLLECTED);
+	onewalk_pause(ONEWALK_POINT_COLLECTED, call->range->notifier);
 	return ret;
 }
 

@@ -4,13 +4,20 @@
  *
  *	inject	write "POINT PID [SKIP [TIMES]]": for calls of that process, let
  *		the point pass SKIP times, then have it fail or wait TIMES times
- *		(1). "POINT 0" ends it. Read: every point, how often it was
- *		passed by that process and how often it failed or waited.
- *	resume	write: what waits goes on. Read: the number of calls that wait.
+ *		(1). "POINT 0" ends it.
+ *		Or "POINT every N": for calls of all processes, have it fail, or
+ *		wait for a moment, each time that it is passed for the Nth time.
+ *		Read: every point, how often it was passed by whom it is for, how
+ *		often it failed or waited, and how often something in the process
+ *		was invalidated meanwhile.
+ *	resume	write: what waits for it goes on. Read: the number of calls that
+ *		wait.
  *
  * Who waits is woken by a fatal signal, too.
  */
 #include <linux/debugfs.h>
+#include <linux/delay.h>
+#include <linux/mmu_notifier.h>
 #include <linux/module.h>
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
@@ -25,13 +32,18 @@ static struct point {
 	pid_t		tgid;
 	unsigned int	skip;
 	unsigned int	times;
+	unsigned int	every;
 	unsigned int	passed;
 	unsigned int	struck;
+	unsigned int	invalidated;
 } points[] = {
 #define POINT(id, text) [ONEWALK_POINT_##id] = { .name = text },
 	ONEWALK_FAIL_POINTS(POINT)
 	ONEWALK_PAUSE_POINTS(POINT)
 };
+
+/* A moment is as long as this, in us. */
+#define MOMENT		1000
 
 static DEFINE_SPINLOCK(lock);	/* protects the points, and resumed */
 static unsigned int resumed;
@@ -50,31 +62,53 @@ bool onewalk_fails(enum onewalk_point point)
 	struct point *p = &points[point];
 	bool strikes = false;
 
-	if (READ_ONCE(p->tgid) != current->tgid)
+	if (!READ_ONCE(p->every) && READ_ONCE(p->tgid) != current->tgid)
 		return false;
 
 	spin_lock(&lock);
-	if (p->tgid == current->tgid) {
+	if (p->every) {
+		strikes = ++p->passed % p->every == 0;
+	} else if (p->tgid == current->tgid) {
 		p->passed++;
 		strikes = p->passed > p->skip && p->struck < p->times;
-		p->struck += strikes;
 	}
+	p->struck += strikes;
 	spin_unlock(&lock);
 	return strikes;
+}
+
+static void wait_a_moment(struct point *p,
+			  const struct mmu_interval_notifier *notifier)
+{
+	unsigned long before = notifier ?
+		READ_ONCE(notifier->invalidate_seq) : 0;
+
+	usleep_range(MOMENT / 10, MOMENT);
+	if (!notifier || READ_ONCE(notifier->invalidate_seq) == before)
+		return;
+	spin_lock(&lock);
+	p->invalidated++;
+	spin_unlock(&lock);
 }
 
 /*
  * onewalk_pause() - wait here if told to
  * @point: where
+ * @notifier: the driver's, or NULL
  *
  * May sleep, with whatever the caller holds.
  */
-void onewalk_pause(enum onewalk_point point)
+void onewalk_pause(enum onewalk_point point,
+		   const struct mmu_interval_notifier *notifier)
 {
 	unsigned int before = READ_ONCE(resumed);
 
 	if (!onewalk_fails(point))
 		return;
+	if (READ_ONCE(points[point].every)) {
+		wait_a_moment(&points[point], notifier);
+		return;
+	}
 
 	atomic_inc(&waiting);
 	wait_event_killable(resume_queue, READ_ONCE(resumed) != before);
@@ -94,16 +128,17 @@ static struct point *find_point(const char *name)
 static ssize_t inject_write(struct file *file, const char __user *from,
 			    size_t size, loff_t *pos)
 {
-	unsigned int skip = 0, times = 1;
+	unsigned int skip = 0, times = 1, every = 0;
 	char text[64] = "", name[32];
 	struct point *point;
-	int pid;
+	int pid = 0;
 
 	if (size >= sizeof(text))
 		return -EINVAL;
 	if (copy_from_user(text, from, size))
 		return -EFAULT;
-	if (sscanf(text, "%31s %d %u %u", name, &pid, &skip, &times) < 2)
+	if (sscanf(text, "%31s every %u", name, &every) < 2 &&
+	    sscanf(text, "%31s %d %u %u", name, &pid, &skip, &times) < 2)
 		return -EINVAL;
 	point = find_point(name);
 	if (!point)
@@ -115,6 +150,7 @@ static ssize_t inject_write(struct file *file, const char __user *from,
 		.tgid = pid,
 		.skip = skip,
 		.times = times,
+		.every = every,
 	};
 	spin_unlock(&lock);
 	return size;
@@ -125,8 +161,9 @@ static int inject_show(struct seq_file *seq, void *unused)
 	unsigned int i;
 
 	for (i = 0; i < ONEWALK_NR_POINTS; i++)
-		seq_printf(seq, "%s %u %u\n", points[i].name, points[i].passed,
-			   points[i].struck);
+		seq_printf(seq, "%s %u %u %u\n", points[i].name,
+			   points[i].passed, points[i].struck,
+			   points[i].invalidated);
 	return 0;
 }
 

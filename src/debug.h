@@ -9,6 +9,8 @@
 #include <linux/bug.h>
 #include <linux/types.h>
 
+struct mmu_interval_notifier;
+
 /* Places at which a call can be told to fail, and as what. */
 #define ONEWALK_FAIL_POINTS(X)						\
 	X(TABLE, "table")		/* the PTE table is gone */	\
@@ -21,7 +23,8 @@
 	X(INVALIDATED, "invalidated")	/* the sequence number moved */	\
 	X(FAULT_OOM, "fault-oom")					\
 	X(FAULT_SIGBUS, "fault-sigbus")					\
-	X(FAULT_HWPOISON, "fault-hwpoison")
+	X(FAULT_HWPOISON, "fault-hwpoison")				\
+	X(FAULT_RETRY, "fault-retry")	/* it drops the mmap lock */
 
 /* Places at which a call can be told to wait until it is resumed. */
 #define ONEWALK_PAUSE_POINTS(X)						\
@@ -44,7 +47,8 @@ enum onewalk_point {
 #define onewalk_assert(condition)	WARN_ON_ONCE(!(condition))
 
 bool onewalk_fails(enum onewalk_point point);
-void onewalk_pause(enum onewalk_point point);
+void onewalk_pause(enum onewalk_point point,
+		   const struct mmu_interval_notifier *notifier);
 void onewalk_debug_init(void);
 void onewalk_debug_exit(void);
 #else
@@ -55,7 +59,8 @@ static inline bool onewalk_fails(enum onewalk_point point)
 	return false;
 }
 
-static inline void onewalk_pause(enum onewalk_point point)
+static inline void onewalk_pause(enum onewalk_point point,
+				 const struct mmu_interval_notifier *notifier)
 {
 }
 

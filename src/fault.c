@@ -65,7 +65,7 @@ static int lock_dropped(struct onewalk_call *call)
 	return fatal_signal_pending(current) ? -EINTR : -EBUSY;
 }
 
-static vm_fault_t injected_fault(void)
+static vm_fault_t injected_fault(const struct onewalk_call *call)
 {
 	if (onewalk_fails(ONEWALK_POINT_FAULT_OOM))
 		return VM_FAULT_OOM;
@@ -73,6 +73,10 @@ static vm_fault_t injected_fault(void)
 		return VM_FAULT_SIGBUS;
 	if (onewalk_fails(ONEWALK_POINT_FAULT_HWPOISON))
 		return VM_FAULT_HWPOISON;
+	if (call->locked && onewalk_fails(ONEWALK_POINT_FAULT_RETRY)) {
+		mmap_read_unlock(call->mm);
+		return VM_FAULT_RETRY;
+	}
 	return 0;
 }
 
@@ -107,7 +111,7 @@ int onewalk_fault(struct onewalk_call *call)
 
 	call->faults++;
 	onewalk_may_wait(call);
-	fault = injected_fault() ?:
+	fault = injected_fault(call) ?:
 		handle_mm_fault(call->vma, call->addr, flags, NULL);
 	if (fault & (VM_FAULT_COMPLETED | VM_FAULT_RETRY))
 		return lock_dropped(call);

@@ -176,7 +176,7 @@ void onewalk_migrate_pages(struct onewalk_migrate *migrate)
 		take_holes_apart(migrate);
 	if (migrate->huge)
 		onewalk_part_from_huge(migrate);
-	onewalk_pause(ONEWALK_POINT_PARTED);
+	onewalk_pause(ONEWALK_POINT_PARTED, migrate->notifier);
 	held = hold_first(migrate);
 	onewalk_own_begin_kernel(&own, migrate, &args);
 	migrate_vma_pages(&args);
@@ -188,7 +188,7 @@ void onewalk_migrate_pages(struct onewalk_migrate *migrate)
 	migrate->moved = true;
 	if (migrate->status)
 		settle_status(migrate);
-	onewalk_pause(ONEWALK_POINT_MOVED);
+	onewalk_pause(ONEWALK_POINT_MOVED, migrate->notifier);
 }
 EXPORT_SYMBOL_GPL(onewalk_migrate_pages);
 

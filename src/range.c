@@ -734,7 +734,7 @@ int onewalk_end_look(struct onewalk_call *call)
 	call->looked = true;
 	onewalk_may_wait(call);
 	onewalk_drain(call);
-	onewalk_pause(ONEWALK_POINT_LOOKED);
+	onewalk_pause(ONEWALK_POINT_LOOKED, call->range->notifier);
 	return invalidated(call) ? -EBUSY : 0;
 }
 
@@ -790,7 +790,7 @@ static int collect(struct onewalk_call *call)
 	if (!migrate || !migrate->vma)
 		return 0;
 
-	onewalk_pause(ONEWALK_POINT_CHECKED);
+	onewalk_pause(ONEWALK_POINT_CHECKED, call->range->notifier);
 	memset(migrate->dst, 0, npages * sizeof(*migrate->dst));
 	if (!call->looked || !onewalk_nothing_fit(call))
 		ret = onewalk_engine->collect(call);
@@ -798,7 +798,7 @@ static int collect(struct onewalk_call *call)
 	onewalk_assert(!call->bracket);
 	if (!ret)
 		migrate->npages = npages;
-	onewalk_pause(ONEWALK_POINT_UNMAPPED);
+	onewalk_pause(ONEWALK_POINT_UNMAPPED, call->range->notifier);
 	return ret;
 }
 
@@ -875,7 +875,7 @@ static int range_fault(struct onewalk_call *call)
 		if (ret)
 			return ret;
 	}
-	onewalk_pause(ONEWALK_POINT_ENTERED);
+	onewalk_pause(ONEWALK_POINT_ENTERED, call->range->notifier);
 	if (invalidated(call))
 		return -EBUSY;
 
