@@ -8,13 +8,17 @@
 #   make check-all                    with the tests that take long, on every kernel, and the mutants
 #   make mutants [MUTANTS="NAME..."]  plant bugs in copies of our source, and see that the tests kill them
 #   make hmm-tests [KERNEL=7.3] [ENGINE=portable]  the kernel's own tests of device memory
+#   make stress [DURATION=600] [KERNEL=7.3-debug] [ENGINE=unified] [SEED=...]
+#     WITHOUT="OPERATION..."          everything at random, at once, from a seed that is printed
 #   make shell [KERNEL=7.3]           an interactive guest
 #   make list-tests, make list-kernels
 
+stress_kernel := $(or $(KERNEL),7.3-debug)
 KERNEL ?= 7.3
-export KERNELS TESTS
+DURATION ?= 600
+export KERNELS TESTS WITHOUT
 
-.PHONY: demo check check-all mutants hmm-tests shell list-tests list-kernels
+.PHONY: demo check check-all mutants hmm-tests stress shell list-tests list-kernels
 demo:
 	@tests/vm/demo $(KERNEL)
 
@@ -30,6 +34,9 @@ mutants:
 hmm-tests:
 	@tests/vm/build $(KERNEL) >/dev/null
 	@tests/vm/hmm-tests $(KERNEL) $(ENGINE)
+
+stress:
+	@tests/vm/stress $(stress_kernel) $(DURATION) $(or $(ENGINE),unified) $(SEED)
 
 shell:
 	@tests/vm/build $(KERNEL) >/dev/null

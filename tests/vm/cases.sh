@@ -124,6 +124,18 @@ hmm_tests_selected() {
 	return 1
 }
 
+# stress_runs: lines "ENGINE SECONDS" for the kernel of kernel_row. It is those that check themselves
+# on which it finds most; with time for everything, also the oldest as users have it.
+stress_runs() {
+	if [ "${LONG:-}" ] && { [ "$SLOW" != 1 ] || [ "$SERIES $CONFIG" = "$(oldest)" ]; }; then
+		printf '%s 600\n' unified portable
+	elif [ "$SLOW" != 1 ]; then
+		echo unified 60
+	fi
+}
+
+oldest() { awk '!/^#/ && NF { print $3 " " $5; exit }' "$VM/kernels"; }
+
 # vm_options FILE: what the boot must be like, from a comment "vm: OPTIONS" (those of tests/vm/run)
 # It is a line in any case.
 vm_options() {
