@@ -12,10 +12,9 @@
 
 #include "stress.h"
 
+#define KPF_SLAB	7
 #define KPF_SWAPCACHE	13
-#define KPF_NOPAGE	20
 #define KPF_ZERO_PAGE	24
-#define KPF_RESERVED	32
 
 /* What takes its time to settle is looked at so often. */
 #define TRIES		40
@@ -158,7 +157,10 @@ static void account_rss(struct account *account)
 		      account->anon, account->swapped, anon, swapped);
 }
 
-/* This process began in its cgroup, and shares no page with another one. */
+/*
+ * This process began in its cgroup, and shares no page with another one. What it
+ * shared by KSM may be charged to the other even after it was swapped in again.
+ */
 static void account_memcg(int number, const struct account *account)
 {
 	char path[64];
@@ -202,9 +204,12 @@ void account_process(int number)
 	read_as_devices();
 	close_devices();
 	check_world();
-	for (i = 0; i < nr_blocks; i++)
+	for (i = 0; i < nr_blocks; i++) {
 		if (forgotten_pages(blocks[i].home, blocks[i].npages))
 			wrong(NULL, "pages of block %zu are locked, or on no LRU list", i);
+		if (blocks[i].kind & TWINS)
+			munmap(blocks[i].home, blocks[i].npages * PAGE);
+	}
 	account_rss(&account);
 	if (!control->wrong)
 		account_memcg(number, &account);
@@ -215,7 +220,8 @@ void account_process(int number)
 struct totals {
 	unsigned long locked;
 	unsigned long lost;
-	uint64_t example;
+	uint64_t example;	/* pfn of one of them */
+	uint64_t flags;		/* and its flags */
 };
 
 /*
@@ -237,16 +243,19 @@ static struct totals look_at_all_pages(void)
 			break;
 		n /= sizeof(*flags);
 		for (i = 0; i < n; i++) {
-			if (!has(flags[i], KPF_ANON))
+			/* before 7.0 or so slabs look like that, too */
+			if (!has(flags[i], KPF_ANON) || has(flags[i], KPF_SLAB))
 				continue;
 			if (has(flags[i], KPF_LOCKED)) {
 				totals.locked++;
 				totals.example = pfn + i;
+				totals.flags = flags[i];
 			}
 			if (!counts[i] && !has(flags[i], KPF_SWAPCACHE) &&
 			    !has(flags[i], KPF_THP)) {
 				totals.lost++;
 				totals.example = pfn + i;
+				totals.flags = flags[i];
 			}
 		}
 		pfn += n;
@@ -273,8 +282,9 @@ static void account_pages(void)
 			return;
 		usleep(TRY_USEC);
 	}
-	wrong(NULL, "%lu anonymous pages locked, %lu mapped by nobody (pfn %#lx, say), %ld isolated",
-	      totals.locked, totals.lost, (long)totals.example, isolated);
+	wrong(NULL, "%lu anonymous pages locked, %lu mapped by nobody (pfn %#lx, say, flags %#lx), %ld isolated",
+	      totals.locked, totals.lost, (long)totals.example,
+	      (long)totals.flags, isolated);
 }
 
 static void account_devices(void)

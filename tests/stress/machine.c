@@ -245,7 +245,7 @@ static const struct {
 	unsigned int every;
 } points[] = {
 	{ "table", 31 }, { "trylock", 307 }, { "share", 211 },
-	{ "isolate", 307 }, { "pin", 401 }, { "split", 3 }, { "refuse", 23 },
+	{ "isolate", 307 }, { "pin", 401 }, { "split", 2 }, { "refuse", 23 },
 	{ "invalidated", 29 }, { "fault-oom", 101 }, { "fault-sigbus", 103 },
 	{ "fault-hwpoison", 107 }, { "fault-retry", 13 },
 	{ "entered", 31 }, { "looked", 17 }, { "checked", 19 },
@@ -264,21 +264,32 @@ static const struct {
 	{ OP_pages_compacted, "/proc/vmstat", "compact_migrate_scanned" },
 };
 
-static unsigned long before[sizeof(counters) / sizeof(*counters)];
+static long before[sizeof(counters) / sizeof(*counters)];
 
-static unsigned long counter(size_t i)
+/* -1: this kernel does not count it */
+static long counter(size_t i)
 {
-	unsigned long value = 0;
+	long value, found = -1;
 	char line[128], name[64];
 	FILE *file = fopen(counters[i].file, "r");
 
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "%63s %lu", name, &value) == 2 &&
+	while (file && found < 0 && fgets(line, sizeof(line), file))
+		if (sscanf(line, "%63s %ld", name, &value) == 2 &&
 		    !strcmp(name, counters[i].name))
-			break;
+			found = value;
 	if (file)
 		fclose(file);
-	return value;
+	return found;
+}
+
+static bool is_not_counted(enum op op)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(counters) / sizeof(*counters); i++)
+		if (counters[i].event == op)
+			return counter(i) < 0;
+	return false;
 }
 
 static unsigned long number_in(const char *path)
@@ -347,7 +358,6 @@ void machine_run(void)
 
 void machine_end(void)
 {
-	unsigned long after;
 	size_t i;
 	int status;
 
@@ -361,8 +371,7 @@ void machine_end(void)
 	for (i = 0; i < NR_DEVICES; i++)
 		close(device[i]);
 	for (i = 0; i < sizeof(counters) / sizeof(*counters); i++) {
-		after = counter(i);
-		event(counters[i].event, after - before[i]);
+		event(counters[i].event, counter(i) - before[i]);
 	}
 	event(OP_khugepaged_collapsed, number_in(COLLAPSED) - collapsed_before);
 	restore_settings();
@@ -375,10 +384,11 @@ bool impossible(enum op op)
 	case OP_alloc_failed:
 		return access("/proc/self/fail-nth", W_OK);
 	case OP_numa_hint_faults:
-		return access("/sys/devices/system/node/node1", F_OK);
+		return is_not_counted(op) ||
+		       access("/sys/devices/system/node/node1", F_OK);
 	case OP_device_exclusive:
 		return !memory_is_private();
 	default:
-		return false;
+		return is_not_counted(op);
 	}
 }

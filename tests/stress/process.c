@@ -107,14 +107,17 @@ static void open_devices(void)
 }
 
 /* The files that it has inherited mirror its parent. */
-static void begin_child(struct worker *w, bool keeps_files)
+static void begin_child(struct worker *w, bool keeps_files, pid_t parent)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* too late for that */
+	if (getppid() != parent)
+		_exit(0);
 	world_forked();
 	pthread_rwlock_init(&files_lock, NULL);
 	if (!keeps_files)
 		open_devices();
-	ancestors[nr_ancestors++] = getppid();
+	ancestors[nr_ancestors++] = parent;
 	w->depth++;
 }
 
@@ -124,7 +127,7 @@ static void begin_child(struct worker *w, bool keeps_files)
  */
 static pid_t fork_child(struct worker *w, bool keeps_files)
 {
-	pid_t pid;
+	pid_t parent = getpid(), pid;
 
 	if (w->depth >= MAX_DEPTH)
 		return -1;
@@ -135,7 +138,7 @@ static pid_t fork_child(struct worker *w, bool keeps_files)
 	if (pid)
 		unlock_world();
 	if (!pid)
-		begin_child(w, keeps_files);
+		begin_child(w, keeps_files, parent);
 	return pid;
 }
 
