@@ -51,6 +51,28 @@ static atomic_t waiting = ATOMIC_INIT(0);
 static DECLARE_WAIT_QUEUE_HEAD(resume_queue);
 static struct dentry *dir;
 
+/* @every: says whether it strikes for everybody, or for the process it was set for */
+static bool strikes(struct point *p, bool *every)
+{
+	bool now = false;
+
+	*every = READ_ONCE(p->every);
+	if (!*every && READ_ONCE(p->tgid) != current->tgid)
+		return false;
+
+	spin_lock(&lock);
+	*every = p->every;
+	if (p->every) {
+		now = ++p->passed % p->every == 0;
+	} else if (p->tgid == current->tgid) {
+		p->passed++;
+		now = p->passed > p->skip && p->struck < p->times;
+	}
+	p->struck += now;
+	spin_unlock(&lock);
+	return now;
+}
+
 /*
  * onewalk_fails() - shall this go wrong now
  * @point: where
@@ -59,22 +81,9 @@ static struct dentry *dir;
  */
 bool onewalk_fails(enum onewalk_point point)
 {
-	struct point *p = &points[point];
-	bool strikes = false;
+	bool every;
 
-	if (!READ_ONCE(p->every) && READ_ONCE(p->tgid) != current->tgid)
-		return false;
-
-	spin_lock(&lock);
-	if (p->every) {
-		strikes = ++p->passed % p->every == 0;
-	} else if (p->tgid == current->tgid) {
-		p->passed++;
-		strikes = p->passed > p->skip && p->struck < p->times;
-	}
-	p->struck += strikes;
-	spin_unlock(&lock);
-	return strikes;
+	return strikes(&points[point], &every);
 }
 
 static void wait_a_moment(struct point *p,
@@ -102,10 +111,11 @@ void onewalk_pause(enum onewalk_point point,
 		   const struct mmu_interval_notifier *notifier)
 {
 	unsigned int before = READ_ONCE(resumed);
+	bool every;
 
-	if (!onewalk_fails(point))
+	if (!strikes(&points[point], &every))
 		return;
-	if (READ_ONCE(points[point].every)) {
+	if (every) {
 		wait_a_moment(&points[point], notifier);
 		return;
 	}
