@@ -424,7 +424,7 @@ static int collect_huge_locked(struct onewalk_call *call, pmd_t *pmdp,
 	if (!onewalk_is_huge(*pmdp) || onewalk_fails(ONEWALK_POINT_TABLE))
 		return ONEWALK_NEED_LOOK;
 	onewalk_look_at_pmd(vma, *pmdp, addr, &entry);
-	entry.whole = onewalk_fit_for_whole(&entry);
+	entry.whole = onewalk_fit_for_whole(call, &entry);
 	ret = look_at_all_again(call, addr, &entry);
 	if (ret || !is_fit(call, addr))
 		return ret;

@@ -179,7 +179,8 @@ unsigned long onewalk_report(const struct onewalk_call *call,
 bool onewalk_may_move_whole(const struct onewalk_call *call);
 bool onewalk_asks_whole(const struct onewalk_call *call, unsigned long addr,
 			unsigned long end);
-bool onewalk_fit_for_whole(const struct onewalk_entry *entry);
+bool onewalk_fit_for_whole(const struct onewalk_call *call,
+			   const struct onewalk_entry *entry);
 int onewalk_look_at_nothing(struct onewalk_call *call, unsigned long addr,
 			    unsigned long end);
 int onewalk_look(struct onewalk_call *call, unsigned long addr,

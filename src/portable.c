@@ -75,6 +75,9 @@ static enum onewalk_status recheck(const struct onewalk_call *call,
 		return onewalk_hole_status(call);
 	if (is_zone_device_page(page))
 		return ONEWALK_STATUS_MIGRATING;
+	if (mpfn & MIGRATE_PFN_COMPOUND &&
+	    folio_test_has_hwpoisoned(page_folio(page)))
+		return ONEWALK_STATUS_POISONED;
 	return onewalk_page_status(call, page);
 }
 
@@ -195,6 +198,15 @@ static int setup(const struct onewalk_call *call, struct migrate_vma *args)
 	return ret;
 }
 
+/* Whole pages are prepared only where the same is asked of all of it. */
+static unsigned long stretch_flags(const struct onewalk_call *call,
+				   const struct migrate_vma *args)
+{
+	if (onewalk_asks_whole(call, args->start, args->end))
+		return args->flags | MIGRATE_VMA_SELECT_COMPOUND;
+	return args->flags & ~(unsigned long)MIGRATE_VMA_SELECT_COMPOUND;
+}
+
 static int collect_stretch(struct onewalk_call *call, struct migrate_vma *args)
 {
 	unsigned long first = onewalk_index(call, args->start);
@@ -311,6 +323,7 @@ static int portable_collect(struct onewalk_call *call)
 	for (; !ret && addr < end; addr = next_collect(call, args.end)) {
 		args.start = addr;
 		args.end = end_collect(call, addr);
+		args.flags = stretch_flags(call, &args);
 		ret = fatal_signal_pending(current) ?
 			-EINTR : collect_stretch(call, &args);
 		if (ret)

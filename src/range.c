@@ -428,14 +428,37 @@ bool onewalk_asks_whole(const struct onewalk_call *call, unsigned long addr,
 }
 
 /*
+ * While somebody migrates a folio, mappings of it do not count: so the kernel,
+ * which does not ask again when it has locked it, is not given one for which that
+ * was not asked under its lock. From then on it stays true: the mmap lock keeps
+ * fork() out, and a huge page in the swap cache is not migrated.
+ */
+static bool mapped_once(const struct onewalk_call *call, struct folio *folio)
+{
+	bool once;
+
+	if (onewalk_engine->whole ||
+	    onewalk_is_fault_folio(call->migrate, folio))
+		return folio_mapcount(folio) == 1;
+
+	if (!folio_trylock(folio))
+		return false;
+	once = folio_mapcount(folio) == 1;
+	folio_unlock(folio);
+	return once;
+}
+
+/*
  * onewalk_fit_for_whole() - can this huge page migrate as one
+ * @call: the call
  * @entry: it, as it is mapped under the page table lock that is held
  *
  * Not when it is mapped elsewhere too. It would have to be split if the driver
  * had no large page for it, while it is locked: and to split a folio that others
  * map means to wait for them.
  */
-bool onewalk_fit_for_whole(const struct onewalk_entry *entry)
+bool onewalk_fit_for_whole(const struct onewalk_call *call,
+			   const struct onewalk_entry *entry)
 {
 	struct folio *folio;
 
@@ -447,7 +470,7 @@ bool onewalk_fit_for_whole(const struct onewalk_entry *entry)
 	case ONEWALK_DEVICE:
 		folio = page_folio(pfn_to_page(entry->pfn));
 		if (folio_nr_pages(folio) != ONEWALK_PMD_NR ||
-		    folio_mapcount(folio) != 1)
+		    !mapped_once(call, folio))
 			return false;
 		/* Flags of a device's tail pages are what they once were. */
 		return entry->kind == ONEWALK_DEVICE ||

@@ -229,7 +229,7 @@ static pmd_t look_at_huge(const struct onewalk_call *call, pmd_t *pmdp,
 
 	ptl = pmd_lock(call->mm, pmdp);
 	pmd = look_if_huge(call, pmdp, addr, entry);
-	entry->whole = onewalk_is_huge(pmd) && onewalk_fit_for_whole(entry);
+	entry->whole = onewalk_is_huge(pmd) && onewalk_fit_for_whole(call, entry);
 	spin_unlock(ptl);
 	return pmd;
 }

@@ -496,6 +496,27 @@ TEST_F(huge, page_of_which_not_all_is_asked_for_is_split)
 	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
 }
 
+/* All of it is to move, but not in the same way. */
+TEST_F(huge, hole_of_which_not_the_same_is_asked_is_filled_by_single_pages)
+{
+	size_t i;
+
+	madvise(self->addr, NHUGE * HUGE, MADV_DONTNEED);
+	for (i = 0; i < NPAGES; i++)
+		self->pfns[i] = i == 7 ? REQ_MIGRATE : REQ_FAULT | REQ_MIGRATE;
+	remember(self);
+	ASSERT_OK(dummy_migrate(self->fd, self->addr, NPAGES,
+				ONEWALK_DUMMY_RANGE,
+				ONEWALK_DUMMY_MIGRATE_COMPOUND, self->status,
+				self->pfns, &self->result));
+	EXPECT_EQ(NPAGES, self->result.moved);
+	EXPECT_EQ(NPAGES, check_moved(_metadata, self, 0, NPAGES));
+	EXPECT_FALSE(is_whole(self, 0));
+	EXPECT_TRUE(!moves_whole() || is_whole(self, 512));
+	EXPECT_EQ(-1, nonzero_on_device(self->fd, self->addr, NPAGES));
+	EXPECT_EQ(-1, nonzero_page(self->addr, NPAGES));
+}
+
 TEST_F(huge, page_that_is_pinned_stays_whole)
 {
 	size_t i;
