@@ -19,6 +19,7 @@
 FIXTURE(precise) {
 	int fd;
 	char *addr;
+	char *scratch;
 	size_t npages;
 	unsigned int flags;
 	struct counter counter;
@@ -50,8 +51,8 @@ FIXTURE_SETUP(precise)
 	self->addr = map_aligned(NPAGES, HUGE);
 	ASSERT_NE(NULL, self->addr);
 	fill(self->addr, NPAGES, 1);
-	/* so that the answer has a place without a fault of its own */
-	memset(self->status, 0xff, sizeof(self->status));
+	self->scratch = map_pages(NPAGES);
+	ASSERT_NE(NULL, self->scratch);
 }
 
 FIXTURE_TEARDOWN(precise)
@@ -61,14 +62,6 @@ FIXTURE_TEARDOWN(precise)
 	unmap_all();
 	EXPECT_TRUE(device_is_empty(self->fd));
 	close(self->fd);
-}
-
-static int migrate(FIXTURE_DATA(precise) *self,
-		   const FIXTURE_VARIANT(precise) *variant, char *addr,
-		   unsigned int flags)
-{
-	return dummy_migrate(self->fd, addr, self->npages, variant->method, flags,
-			     self->status, NULL, &self->result);
 }
 
 /* Where the kernel writes, at any time, on which CPU this thread goes on. */
@@ -81,42 +74,74 @@ static void own_rseq(void)
 }
 
 /*
- * After fork() all that is written to for the caller, the answer's place, the
- * stack and what a preempted thread is told, is to be copied first: once, by a
- * call that does not count.
+ * What the call and this program use for the first time, or for the first time
+ * after fork(), takes a fault: the stack, the answer's place, what a preempted
+ * thread is told. Once, by a call that does not count.
  */
-static void share(struct __test_metadata *_metadata, FIXTURE_DATA(precise) *self,
-		  const FIXTURE_VARIANT(precise) *variant)
+static int rehearse(FIXTURE_DATA(precise) *self,
+		    const FIXTURE_VARIANT(precise) *variant)
 {
-	char *page = map_pages(NPAGES);
+	int ret;
 
-	MUST(counter_open(&self->counter, "handle_mm_fault"));
-	ASSERT_OK(peer_start(&self->peer));
 	own_rseq();
-	memset(self->status, 0xff, NPAGES);
+	memset(self->status, 0xff, sizeof(self->status));
 	counter_start(&self->counter);
-	ASSERT_OK(migrate(self, variant, page, ONEWALK_DUMMY_MIGRATE_FAULT));
+	ret = dummy_migrate(self->fd, self->scratch, NPAGES, variant->method,
+			    ONEWALK_DUMMY_MIGRATE_FAULT, self->status, NULL,
+			    &self->result);
 	counter_stop(&self->counter);
+	return ret;
 }
 
-/* Migrates all, which takes so many calls of the function. */
+static void count(struct __test_metadata *_metadata,
+		  FIXTURE_DATA(precise) *self,
+		  const FIXTURE_VARIANT(precise) *variant, const char *function)
+{
+	if (self->counter.name[0])
+		return;
+	MUST(counter_open(&self->counter, function));
+	ASSERT_OK(rehearse(self, variant));
+}
+
+/* How many calls of the function it takes to migrate all. */
+static uint64_t count_calls(struct __test_metadata *_metadata,
+			    FIXTURE_DATA(precise) *self,
+			    const FIXTURE_VARIANT(precise) *variant,
+			    const char *function, unsigned int flags)
+{
+	uint64_t calls;
+	int ret;
+
+	count(_metadata, self, variant, function);
+	counter_start(&self->counter);
+	ret = dummy_migrate(self->fd, self->addr, self->npages,
+			    variant->method, flags | self->flags, self->status,
+			    NULL, &self->result);
+	calls = counter_stop(&self->counter);
+	EXPECT_OK(ret);
+	return calls;
+}
+
+/* A page that stayed says why. */
+static void expect_moved(struct __test_metadata *_metadata,
+			 const FIXTURE_DATA(precise) *self, size_t npages)
+{
+	size_t i;
+
+	EXPECT_EQ(npages, self->result.moved);
+	for (i = 0; i < self->npages && self->result.moved < npages; i++)
+		if (self->status[i] != ONEWALK_STATUS_MIGRATING)
+			TH_LOG("page %zu: status %u", i, self->status[i]);
+}
+
 static void expect_calls(struct __test_metadata *_metadata,
 			 FIXTURE_DATA(precise) *self,
 			 const FIXTURE_VARIANT(precise) *variant,
 			 const char *function, uint64_t expected)
 {
-	uint64_t calls;
-	int ret;
-
-	if (!self->counter.name[0])
-		MUST(counter_open(&self->counter, function));
-	counter_start(&self->counter);
-	ret = migrate(self, variant, self->addr,
-		      ONEWALK_DUMMY_MIGRATE_FAULT | self->flags);
-	calls = counter_stop(&self->counter);
-	EXPECT_EQ(0, ret);
-	EXPECT_EQ(expected, calls);
-	EXPECT_EQ(self->npages, self->result.moved);
+	EXPECT_EQ(expected, count_calls(_metadata, self, variant, function,
+					ONEWALK_DUMMY_MIGRATE_FAULT));
+	expect_moved(_metadata, self, self->npages);
 }
 
 static void expect_faults(struct __test_metadata *_metadata,
@@ -195,17 +220,10 @@ TEST_F(precise, mix_takes_one_fault_for_each_swapped_page)
 
 TEST_F(precise, nothing_is_faulted_when_no_fault_is_asked_for)
 {
-	uint64_t faults;
-	int ret;
-
 	MUST(swap_out(self->addr, NPAGES / 2));
-	MUST(counter_open(&self->counter, "handle_mm_fault"));
-	counter_start(&self->counter);
-	ret = migrate(self, variant, self->addr, 0);
-	faults = counter_stop(&self->counter);
-	EXPECT_EQ(0, ret);
-	EXPECT_EQ(0, faults);
-	EXPECT_EQ(NPAGES / 2, self->result.moved);
+	EXPECT_EQ(0, count_calls(_metadata, self, variant, "handle_mm_fault",
+				 0));
+	expect_moved(_metadata, self, NPAGES / 2);
 	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
 }
 
@@ -232,6 +250,7 @@ static void expect_each_time(struct __test_metadata *_metadata,
 			     const FIXTURE_VARIANT(precise) *variant,
 			     const char *function, uint64_t expected)
 {
+	count(_metadata, self, variant, function);
 	fill(self->addr, self->npages, 1);
 	expect_calls(_metadata, self, variant, function, expected);
 	counter_close(&self->counter);
@@ -320,7 +339,8 @@ TEST_F(precise, pages_shared_by_fork_migrate_without_a_retry)
 {
 	struct onewalk_dummy_info before, after;
 
-	share(_metadata, self, variant);
+	ASSERT_OK(peer_start(&self->peer));
+	count(_metadata, self, variant, "handle_mm_fault");
 	ASSERT_OK(dummy_info(self->fd, &before));
 	expect_faults(_metadata, self, variant, 0);
 	ASSERT_OK(dummy_info(self->fd, &after));
@@ -340,17 +360,13 @@ TEST_F(precise, pages_shared_by_fork_migrate_without_a_retry)
 TEST_F(precise, pages_shared_by_fork_are_copied_to_write_within_one_retry)
 {
 	bool copies = variant->method == ONEWALK_DUMMY_RANGE;
-	uint64_t faults;
-	int ret;
 
-	share(_metadata, self, variant);
-	counter_start(&self->counter);
-	ret = migrate(self, variant, self->addr, ONEWALK_DUMMY_MIGRATE_FAULT |
-						 ONEWALK_DUMMY_MIGRATE_WRITE);
-	faults = counter_stop(&self->counter);
-	EXPECT_EQ(0, ret);
-	EXPECT_EQ(copies ? NPAGES : 0, faults);
-	EXPECT_EQ(NPAGES, self->result.moved);
+	ASSERT_OK(peer_start(&self->peer));
+	EXPECT_EQ(copies ? NPAGES : 0,
+		  count_calls(_metadata, self, variant, "handle_mm_fault",
+			      ONEWALK_DUMMY_MIGRATE_FAULT |
+			      ONEWALK_DUMMY_MIGRATE_WRITE));
+	expect_moved(_metadata, self, NPAGES);
 	EXPECT_GE(copies ? 1 : 0, self->result.retries);
 	EXPECT_EQ(-1, peer_wrong_page(&self->peer, self->addr, NPAGES, 1));
 	EXPECT_EQ(-1, wrong_page(self->addr, NPAGES, 1));
@@ -394,6 +410,14 @@ FIXTURE_TEARDOWN(report)
 static uint64_t faults_of_report(FIXTURE_DATA(report) *self, uint64_t flags,
 				 int *ret)
 {
+	static uint64_t nothing[NPAGES];
+
+	/* As rehearse() does. */
+	own_rseq();
+	counter_start(&self->counter);
+	dummy_report(self->fd, self->addr, NPAGES, nothing, 0, false);
+	counter_stop(&self->counter);
+
 	counter_start(&self->counter);
 	*ret = dummy_report_masked(self->fd, self->addr, NPAGES, self->pfns,
 				   flags, REQ_FAULT | REQ_WRITE, false);
