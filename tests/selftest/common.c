@@ -603,15 +603,18 @@ static bool is_coherent(uint64_t pfn)
 /* A swap entry's type: those that no swapfile has are not swap. */
 #define FIRST_SPECIAL_TYPE	16
 
-enum where where(const void *addr)
+enum where where_is(uint64_t entry)
 {
-	uint64_t entry = pagemap(addr);
-
 	if (entry & PAGEMAP_PRESENT)
-		return is_coherent(pfn_of(addr)) ? SPECIAL : PRESENT;
+		return is_coherent(entry & PAGEMAP_PFN) ? SPECIAL : PRESENT;
 	if (!(entry & PAGEMAP_SWAP))
 		return HOLE;
 	return (entry & 0x1f) < FIRST_SPECIAL_TYPE ? SWAPPED : SPECIAL;
+}
+
+enum where where(const void *addr)
+{
+	return where_is(pagemap(addr));
 }
 
 const char *where_name(enum where where)
@@ -630,7 +633,7 @@ uint64_t pfn_of(const void *addr)
 {
 	uint64_t entry = pagemap(addr);
 
-	return entry & PAGEMAP_PRESENT ? entry & ((1ULL << 55) - 1) : 0;
+	return entry & PAGEMAP_PRESENT ? entry & PAGEMAP_PFN : 0;
 }
 
 void clear_soft_dirty(void)

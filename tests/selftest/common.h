@@ -180,6 +180,7 @@ enum where {
 #define PAGEMAP_UFFD_WP		(1ULL << 57)
 #define PAGEMAP_EXCLUSIVE	(1ULL << 56)
 #define PAGEMAP_SOFT_DIRTY	(1ULL << 55)
+#define PAGEMAP_PFN		((1ULL << 55) - 1)
 
 /* flags in /proc/kpageflags */
 #define KPF_LOCKED	0
@@ -192,6 +193,8 @@ enum where {
 uint64_t pagemap(const void *addr);
 /* PRESENT means: in system memory */
 enum where where(const void *addr);
+/* of a page whose pagemap() that is */
+enum where where_is(uint64_t entry);
 const char *where_name(enum where where);
 /* 0 when not present */
 uint64_t pfn_of(const void *addr);

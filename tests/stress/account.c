@@ -33,14 +33,13 @@ static bool has(uint64_t flags, int flag)
 	return flags >> flag & 1;
 }
 
-static void count_page(const char *addr, uint64_t entry,
-		       struct account *account)
+static void count_page(uint64_t entry, struct account *account)
 {
 	uint64_t flags;
 
-	switch (where(addr)) {
+	switch (where_is(entry)) {
 	case PRESENT:
-		flags = kpageflags(entry & ((1ULL << 55) - 1));
+		flags = kpageflags(entry & PAGEMAP_PFN);
 		if (has(flags, KPF_ANON) && !has(flags, KPF_ZERO_PAGE))
 			account->anon++;
 		break;
@@ -76,9 +75,7 @@ static void count_pages(int pagemap, unsigned long start, unsigned long end,
 		if (n <= 0)
 			return;
 		for (i = 0; i < n; i++)
-			if (entries[i])
-				count_page((char *)start + i * PAGE, entries[i],
-					   account);
+			count_page(entries[i], account);
 	}
 }
 
@@ -103,8 +100,7 @@ static struct account walk_process(void)
 	return account;
 }
 
-/* A line "NAME NUMBER" or "NAME: NUMBER kB" of a file; -1 without. */
-static long field(const char *path, const char *name)
+long field(const char *path, const char *name)
 {
 	FILE *file = fopen(path, "r");
 	size_t length = strlen(name);

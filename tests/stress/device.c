@@ -127,28 +127,18 @@ enum outcome op_device_read_unlocked(struct worker *w)
 enum outcome op_device_write(struct worker *w)
 {
 	struct span span = any_span(w, EXACT, BLOCK_MAX);
-	struct block *block = span.block;
 	uint16_t versions[BLOCK_MAX];
-	size_t i;
 	int ret;
 
-	if (!lock_to_change(block))
+	if (!lock_to_change(span.block))
 		return BUSY;
-	for (i = 0; i < span.npages; i++) {
-		versions[i] = next_version(block, span.first + i);
-		fill_page(block, span.first + i, (char *)w->buffer + i * PAGE,
-			  versions[i]);
-	}
+	fill_next(&span, w->buffer, versions);
 	ret = command(w, "write", ONEWALK_DUMMY_WRITE, &span, w->buffer);
-	if (!ret) {
-		for (i = 0; i < span.npages; i++) {
-			block->version[span.first + i] = versions[i];
-			block->may_be_zero[span.first + i] = false;
-		}
-	} else {
+	if (!ret)
+		set_versions(&span, versions);
+	else
 		find_versions(&span, versions, "the CPU, after a device");
-	}
-	unlock_block(block);
+	unlock_block(span.block);
 	return outcome_of(ret);
 }
 

@@ -256,12 +256,11 @@ static const struct {
 /* By the kernel's own counters: what happened beside our own operations. */
 static const struct {
 	enum op event;
-	const char *file;
 	const char *name;
 } counters[] = {
-	{ OP_pages_swapped_out, "/proc/vmstat", "pswpout" },
-	{ OP_numa_hint_faults, "/proc/vmstat", "numa_hint_faults" },
-	{ OP_pages_compacted, "/proc/vmstat", "compact_migrate_scanned" },
+	{ OP_pages_swapped_out, "pswpout" },
+	{ OP_numa_hint_faults, "numa_hint_faults" },
+	{ OP_pages_compacted, "compact_migrate_scanned" },
 };
 
 static long before[sizeof(counters) / sizeof(*counters)];
@@ -269,17 +268,7 @@ static long before[sizeof(counters) / sizeof(*counters)];
 /* -1: this kernel does not count it */
 static long counter(size_t i)
 {
-	long value, found = -1;
-	char line[128], name[64];
-	FILE *file = fopen(counters[i].file, "r");
-
-	while (file && found < 0 && fgets(line, sizeof(line), file))
-		if (sscanf(line, "%63s %ld", name, &value) == 2 &&
-		    !strcmp(name, counters[i].name))
-			found = value;
-	if (file)
-		fclose(file);
-	return found;
+	return field("/proc/vmstat", counters[i].name);
 }
 
 static bool is_not_counted(enum op op)
@@ -370,9 +359,8 @@ void machine_end(void)
 			player_ended(i, status);
 	for (i = 0; i < NR_DEVICES; i++)
 		close(device[i]);
-	for (i = 0; i < sizeof(counters) / sizeof(*counters); i++) {
+	for (i = 0; i < sizeof(counters) / sizeof(*counters); i++)
 		event(counters[i].event, counter(i) - before[i]);
-	}
 	event(OP_khugepaged_collapsed, number_in(COLLAPSED) - collapsed_before);
 	restore_settings();
 }

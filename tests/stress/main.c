@@ -10,9 +10,8 @@
  * ONEWALK_STRESS_WITHOUT="NAME NAME" leaves operations out, to find out what
  * something takes to go wrong.
  */
-#include <fcntl.h>
 #include <errno.h>
-#include <signal.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -215,8 +214,7 @@ static void write_counts(const char *path)
 	for (op = 0; op < NR_OPS; op++)
 		fprintf(counts, "%s %s %lu %lu\n",
 			impossible(op) || left_out(op) ? "impossible" : "op",
-			names[op],
-			control->tried[op], control->done[op]);
+			names[op], control->tried[op], control->done[op]);
 	write_points(counts);
 	fclose(counts);
 }

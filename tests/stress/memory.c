@@ -167,38 +167,47 @@ static void protect(const struct span *span, int prot)
 		wrong(span_addr(span), "mprotect: %s", strerror(errno));
 }
 
-enum outcome op_mprotect_read(struct worker *w)
+/* For a while, in which it is used as it may be, and a device tries what it must not. */
+static enum outcome protect_for_a_while(struct worker *w, int prot,
+					void (*use)(struct worker *w,
+						    const struct span *span))
 {
 	struct span span = any_span(w, EXACT, BLOCK_MAX);
 
 	if (!lock_to_change(span.block))
 		return BUSY;
-	protect(&span, PROT_READ);
-	write_any(&span, w->buffer, 999);
-	if (!dummy_write(device_file(w), span_addr(&span), span.npages,
-			 w->buffer))
-		wrong(span_addr(&span), "a device wrote to read-only memory");
-	check_span(&span, span_addr(&span), "the CPU, of read-only memory");
+	protect(&span, prot);
+	use(w, &span);
 	dawdle(w);
 	protect(&span, PROT_READ | PROT_WRITE);
 	unlock_block(span.block);
 	return DONE;
 }
 
+static void use_read_only(struct worker *w, const struct span *span)
+{
+	write_any(span, w->buffer, 999);
+	if (!dummy_write(device_file(w), span_addr(span), span->npages,
+			 w->buffer))
+		wrong(span_addr(span), "a device wrote to read-only memory");
+	check_span(span, span_addr(span), "the CPU, of read-only memory");
+}
+
+static void use_unreadable(struct worker *w, const struct span *span)
+{
+	if (!dummy_read(device_file(w), span_addr(span), span->npages,
+			w->buffer))
+		wrong(span_addr(span), "a device read what nobody may read");
+}
+
+enum outcome op_mprotect_read(struct worker *w)
+{
+	return protect_for_a_while(w, PROT_READ, use_read_only);
+}
+
 enum outcome op_mprotect_none(struct worker *w)
 {
-	struct span span = any_span(w, EXACT, BLOCK_MAX);
-
-	if (!lock_to_change(span.block))
-		return BUSY;
-	protect(&span, PROT_NONE);
-	if (!dummy_read(device_file(w), span_addr(&span), span.npages,
-			w->buffer))
-		wrong(span_addr(&span), "a device read what nobody may read");
-	dawdle(w);
-	protect(&span, PROT_READ | PROT_WRITE);
-	unlock_block(span.block);
-	return DONE;
+	return protect_for_a_while(w, PROT_NONE, use_unreadable);
 }
 
 /* --- madvise() --- */
@@ -383,9 +392,13 @@ static void serve_missing(struct server *server, char *addr)
 		.len = PAGE,
 	};
 	struct uffdio_range wake = { .start = (uintptr_t)addr, .len = PAGE };
+	struct span page = {
+		.block = server->span.block,
+		.first = (addr - server->span.block->home) / PAGE,
+		.npages = 1,
+	};
 
-	fill_page(server->span.block, (addr - server->span.block->home) / PAGE,
-		  server->page, server->version);
+	write_any(&page, server->page, server->version);
 	if (!ioctl(server->fd, UFFDIO_COPY, &copy))
 		server->served++;
 	else

@@ -21,23 +21,35 @@
 #define PLACES		64
 #define MOST		16	/* pages at a time */
 
-/* The disk, and a place there that is the caller's until it closes that. */
-static int open_disk(struct worker *w, off_t *place)
-{
-	struct flock lock = { .l_type = F_WRLCK, .l_len = MOST * PAGE };
-	int disk = open(DISK, O_RDWR | O_DIRECT | O_CLOEXEC);
+struct disk {
+	int fd;
+	off_t place;	/* MOST pages there are the caller's */
+	struct block *block;
+};
 
-	if (disk < 0) {
+/* The disk, and with @lock the pages on this side: both at once, or neither. */
+static bool open_disk(struct worker *w, struct disk *disk, struct block *block,
+		      bool (*lock)(struct block *block))
+{
+	struct flock place = { .l_type = F_WRLCK, .l_len = MOST * PAGE };
+
+	disk->block = block;
+	disk->fd = open(DISK, O_RDWR | O_DIRECT | O_CLOEXEC);
+	if (disk->fd < 0) {
 		wrong(NULL, DISK ": %s", strerror(errno));
-		return -1;
+		return false;
 	}
-	lock.l_start = below(w, PLACES) * MOST * PAGE;
-	if (fcntl(disk, F_OFD_SETLK, &lock)) {
-		close(disk);
-		return -1;
-	}
-	*place = lock.l_start;
-	return disk;
+	place.l_start = disk->place = below(w, PLACES) * MOST * PAGE;
+	if (!fcntl(disk->fd, F_OFD_SETLK, &place) && lock(block))
+		return true;
+	close(disk->fd);
+	return false;
+}
+
+static void close_disk(struct disk *disk)
+{
+	unlock_block(disk->block);
+	close(disk->fd);
 }
 
 enum outcome op_vmsplice(struct worker *w)
@@ -71,47 +83,38 @@ enum outcome op_direct_write(struct worker *w)
 	struct span span = any_span(w, EXACT, MOST);
 	ssize_t bytes = span.npages * PAGE;
 	enum outcome outcome = FAILED;
-	off_t place;
-	int disk = open_disk(w, &place);
+	struct disk disk;
 
-	if (disk < 0)
+	if (!open_disk(w, &disk, span.block, lock_to_look))
 		return BUSY;
-	if (!lock_to_look(span.block)) {
-		close(disk);
-		return BUSY;
-	}
-	if (pwrite(disk, span_addr(&span), bytes, place) == bytes &&
-	    pread(disk, w->buffer, bytes, place) == bytes &&
+	if (pwrite(disk.fd, span_addr(&span), bytes, disk.place) == bytes &&
+	    pread(disk.fd, w->buffer, bytes, disk.place) == bytes &&
 	    check_span(&span, w->buffer, "O_DIRECT"))
 		outcome = DONE;
-	unlock_block(span.block);
-	close(disk);
+	close_disk(&disk);
 	return outcome;
 }
 
 /* What the pages are to hold next, on the disk; false if it is not there. */
-static bool prepare(struct worker *w, int disk, off_t place,
+static bool prepare(struct worker *w, const struct disk *disk,
 		    const struct span *span, uint16_t *versions)
 {
 	ssize_t bytes = span->npages * PAGE;
-	size_t i;
 
-	for (i = 0; i < span->npages; i++) {
-		versions[i] = next_version(span->block, span->first + i);
-		fill_page(span->block, span->first + i,
-			  (char *)w->buffer + i * PAGE, versions[i]);
-	}
-	return pwrite(disk, w->buffer, bytes, place) == bytes;
+	fill_next(span, w->buffer, versions);
+	return pwrite(disk->fd, w->buffer, bytes, disk->place) == bytes;
 }
 
-static void arrived(const struct span *span, const uint16_t *versions)
+/* What was read into the pages has to be seen where they are mapped. */
+static enum outcome arrived(const struct span *span, const uint16_t *versions,
+			    bool all, const char *who)
 {
-	size_t i;
-
-	for (i = 0; i < span->npages; i++) {
-		span->block->version[span->first + i] = versions[i];
-		span->block->may_be_zero[span->first + i] = false;
+	if (!all) {
+		find_versions(span, versions, who);
+		return FAILED;
 	}
+	set_versions(span, versions);
+	return check_span(span, span_addr(span), who) ? DONE : FAILED;
 }
 
 enum outcome op_direct_read(struct worker *w)
@@ -120,26 +123,17 @@ enum outcome op_direct_read(struct worker *w)
 	ssize_t bytes = span.npages * PAGE;
 	enum outcome outcome = FAILED;
 	uint16_t versions[MOST];
-	off_t place;
-	int disk = open_disk(w, &place);
+	struct disk disk;
+	ssize_t n;
 
-	if (disk < 0)
+	if (!open_disk(w, &disk, span.block, lock_to_change))
 		return BUSY;
-	if (!lock_to_change(span.block)) {
-		close(disk);
-		return BUSY;
+	if (prepare(w, &disk, &span, versions)) {
+		n = pread(disk.fd, span_addr(&span), bytes, disk.place);
+		outcome = arrived(&span, versions, n == bytes,
+				  "the CPU, after O_DIRECT");
 	}
-	if (prepare(w, disk, place, &span, versions)) {
-		if (pread(disk, span_addr(&span), bytes, place) == bytes) {
-			arrived(&span, versions);
-			if (check_span(&span, span_addr(&span), "the CPU, after O_DIRECT"))
-				outcome = DONE;
-		} else {
-			find_versions(&span, versions, "the CPU, after a failed O_DIRECT");
-		}
-	}
-	unlock_block(span.block);
-	close(disk);
+	close_disk(&disk);
 	return outcome;
 }
 
@@ -192,8 +186,8 @@ static _Atomic uint32_t *ring_word(struct ring *ring, uint32_t offset)
 }
 
 /* One request, and its end. */
-static int ring_read_fixed(struct ring *ring, int disk, void *addr,
-			   size_t bytes, off_t place)
+static int ring_read_fixed(struct ring *ring, const struct disk *disk,
+			   void *addr, size_t bytes)
 {
 	struct io_uring_params *p = &ring->params;
 	_Atomic uint32_t *tail = ring_word(ring, p->sq_off.tail);
@@ -204,10 +198,10 @@ static int ring_read_fixed(struct ring *ring, int disk, void *addr,
 
 	ring->sqes[slot] = (struct io_uring_sqe){
 		.opcode = IORING_OP_READ_FIXED,
-		.fd = disk,
+		.fd = disk->fd,
 		.addr = (uintptr_t)addr,
 		.len = bytes,
-		.off = place,
+		.off = disk->place,
 	};
 	*(ring_word(ring, p->sq_off.array) + slot) = slot;
 	++*tail;
@@ -222,60 +216,46 @@ static int ring_read_fixed(struct ring *ring, int disk, void *addr,
 	return cqes[(*head)++ & mask].res;
 }
 
-/*
- * Pages stay pinned as fixed buffers while everything else goes on; then what is
- * read into the buffers has to be seen where the pages are mapped.
- */
+/* Pages stay pinned as fixed buffers while everything else goes on. */
 static enum outcome read_into_fixed(struct worker *w, struct ring *ring,
-				    int disk, off_t place,
+				    const struct disk *disk,
 				    const struct span *span)
 {
 	size_t bytes = span->npages * PAGE;
 	struct iovec iov = { span_addr(span), bytes };
+	enum outcome outcome = DONE;
 	uint16_t versions[MOST];
 	unsigned int times;
-	int ret;
+	int n;
 
 	if (syscall(SYS_io_uring_register, ring->fd, IORING_REGISTER_BUFFERS,
 		    &iov, 1))
 		return FAILED;
-	for (times = 1 + below(w, 3); times; times--) {
-		if (!prepare(w, disk, place, span, versions))
+	for (times = 1 + below(w, 3); times && outcome == DONE; times--) {
+		if (!prepare(w, disk, span, versions))
 			return FAILED;
 		usleep(below(w, 3000));
-		ret = ring_read_fixed(ring, disk, iov.iov_base, bytes,
-				      place);
-		if (ret != (int)bytes) {
-			find_versions(span, versions, "the CPU, after a failed fixed read");
-			return FAILED;
-		}
-		arrived(span, versions);
-		if (!check_span(span, iov.iov_base, "the CPU, of a fixed buffer"))
-			return FAILED;
+		n = ring_read_fixed(ring, disk, iov.iov_base, bytes);
+		outcome = arrived(span, versions, n == (int)bytes,
+				  "the CPU, of a fixed buffer");
 	}
-	return DONE;
+	return outcome;
 }
 
 enum outcome op_io_uring(struct worker *w)
 {
 	struct span span = any_span(w, ANONYMOUS, MOST);
 	enum outcome outcome = FAILED;
+	struct disk disk;
 	struct ring ring;
-	off_t place;
-	int disk = open_disk(w, &place);
 
-	if (disk < 0)
+	if (!open_disk(w, &disk, span.block, lock_to_change))
 		return BUSY;
-	if (!lock_to_change(span.block)) {
-		close(disk);
-		return BUSY;
-	}
 	/* 6.1 pins a page after MADV_FREE and throws it away when it is unpinned. */
 	write_span(&span);
 	if (ring_open(&ring))
-		outcome = read_into_fixed(w, &ring, disk, place, &span);
+		outcome = read_into_fixed(w, &ring, &disk, &span);
 	ring_close(&ring);
-	unlock_block(span.block);
-	close(disk);
+	close_disk(&disk);
 	return outcome;
 }

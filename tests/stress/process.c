@@ -81,8 +81,7 @@ static void run_ops(struct worker *w, uint64_t until)
 static void signalled(int signal, siginfo_t *info, void *context)
 {
 	(void)context;
-	wrong(info->si_addr, "%s at %p in %s", strsignal(signal), info->si_addr,
-	      "its own memory");
+	wrong(info->si_addr, "%s at %p", strsignal(signal), info->si_addr);
 	_exit(1);
 }
 
@@ -113,7 +112,7 @@ static void begin_child(struct worker *w, bool keeps_files, pid_t parent)
 	/* too late for that */
 	if (getppid() != parent)
 		_exit(0);
-	world_forked();
+	init_locks();
 	pthread_rwlock_init(&files_lock, NULL);
 	if (!keeps_files)
 		open_devices();
@@ -158,19 +157,40 @@ static enum outcome child_ended(pid_t pid, bool killed)
 	return DONE;
 }
 
-enum outcome op_fork_exit(struct worker *w)
+/* A child that does what its parent does, for so many ms, and then this. */
+static enum outcome fork_for(struct worker *w, unsigned int ms, void (*end)(void))
 {
-	uint64_t until = now_ms() + below(w, 1500);
+	uint64_t until = now_ms() + below(w, ms);
 	pid_t pid = fork_child(w, false);
 
 	if (pid < 0)
 		return BUSY;
 	if (pid)
 		return child_ended(pid, false);
-
 	run_ops(w, until);
+	end();
+	_exit(127);
+}
+
+static void exit_right(void)
+{
 	check_world();
 	_exit(control->wrong ? 1 : 0);
+}
+
+static void exec_nothing(void)
+{
+	execl("/proc/self/exe", "stress", "nothing", NULL);
+}
+
+enum outcome op_fork_exit(struct worker *w)
+{
+	return fork_for(w, 1500, exit_right);
+}
+
+enum outcome op_fork_exec(struct worker *w)
+{
+	return fork_for(w, 200, exec_nothing);
 }
 
 enum outcome op_fork_kill(struct worker *w)
@@ -189,20 +209,6 @@ enum outcome op_fork_kill(struct worker *w)
 		run_ops(w, -1ULL);
 	pause();
 	_exit(0);
-}
-
-enum outcome op_fork_exec(struct worker *w)
-{
-	uint64_t until = now_ms() + below(w, 200);
-	pid_t pid = fork_child(w, false);
-
-	if (pid < 0)
-		return BUSY;
-	if (pid)
-		return child_ended(pid, false);
-	run_ops(w, until);
-	execl("/proc/self/exe", "stress", "nothing", NULL);
-	_exit(127);
 }
 
 /* --- a player --- */

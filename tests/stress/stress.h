@@ -159,7 +159,8 @@ uint64_t below(struct worker *w, uint64_t limit);
 bool one_in(struct worker *w, uint64_t n);
 
 void world_map(void);
-void world_forked(void);
+/* Also in a forked child, whose parent's threads are not there. */
+void init_locks(void);
 struct block *any_block(struct worker *w, unsigned int kinds);
 struct span any_span(struct worker *w, unsigned int kinds, size_t most);
 char *span_addr(const struct span *span);
@@ -172,10 +173,11 @@ void unlock_world(void);
 bool map_block(struct block *block);
 
 /* In a block that is locked: */
-uint16_t next_version(const struct block *block, size_t page);
-void fill_page(const struct block *block, size_t page, void *content,
-	       uint16_t version);
 void set_version(const struct span *span, uint16_t version);
+void set_versions(const struct span *span, const uint16_t *versions);
+/* What the pages are to hold next; the block goes by that after set_versions(). */
+void fill_next(const struct span *span, void *content, uint16_t *versions);
+/* Both, by the CPU. */
 void write_span(const struct span *span);
 /* @content: as the CPU has it, or what somebody has read there */
 bool check_span(const struct span *span, const void *content, const char *who);
@@ -217,5 +219,7 @@ bool impossible(enum op op);
 /* account.c */
 void account_process(int number);
 void account_machine(void);
+/* A line "NAME NUMBER" or "NAME: NUMBER kB" of a file; -1 without. */
+long field(const char *path, const char *name);
 
 #endif

@@ -4,7 +4,6 @@
  * name their own address and the version of what was last written there.
  */
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -83,17 +82,12 @@ void unlock_world(void)
 		pthread_rwlock_unlock(&blocks[i].lock);
 }
 
-static void init_locks(void)
+void init_locks(void)
 {
 	size_t i;
 
 	for (i = 0; i < nr_blocks; i++)
 		pthread_rwlock_init(&blocks[i].lock, NULL);
-}
-
-void world_forked(void)
-{
-	init_locks();
 }
 
 /* --- mappings --- */
@@ -113,11 +107,12 @@ bool map_block(struct block *block)
 	flags |= block->kind & SHARED ? MAP_SHARED : MAP_PRIVATE;
 	if (block->kind & COPIED) {
 		fd = memfd_create("onewalk-stress", MFD_CLOEXEC);
-		if (fd < 0 || ftruncate(fd, bytes))
+		if (fd < 0)
 			return false;
 		flags &= ~MAP_ANONYMOUS;
 	}
-	addr = mmap(block->home, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+	addr = fd >= 0 && ftruncate(fd, bytes) ? MAP_FAILED :
+		mmap(block->home, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
 	if (fd >= 0)
 		close(fd);
 	if (addr == MAP_FAILED)
@@ -187,7 +182,7 @@ static uint64_t word(const struct block *block, size_t page, size_t i,
 	       (uintptr_t)(block->home + page * PAGE + i * sizeof(uint64_t));
 }
 
-uint16_t next_version(const struct block *block, size_t page)
+static uint16_t next_version(const struct block *block, size_t page)
 {
 	uint16_t version = block->version[page] + 1;
 
@@ -197,8 +192,8 @@ uint16_t next_version(const struct block *block, size_t page)
 	return version ?: 1;
 }
 
-void fill_page(const struct block *block, size_t page, void *content,
-	       uint16_t version)
+static void fill_page(const struct block *block, size_t page, void *content,
+		      uint16_t version)
 {
 	volatile uint64_t *words = content;
 	size_t i;
@@ -207,30 +202,45 @@ void fill_page(const struct block *block, size_t page, void *content,
 		words[i] = word(block, page, i, version);
 }
 
+static void page_holds(struct block *block, size_t page, uint16_t version)
+{
+	block->version[page] = version;
+	block->may_be_zero[page] = false;
+}
+
 void set_version(const struct span *span, uint16_t version)
 {
-	struct block *block = span->block;
 	size_t i;
 
-	for (i = span->first; i < span->first + span->npages; i++) {
-		block->version[i] = version;
-		block->may_be_zero[i] = false;
+	for (i = 0; i < span->npages; i++)
+		page_holds(span->block, span->first + i, version);
+}
+
+void set_versions(const struct span *span, const uint16_t *versions)
+{
+	size_t i;
+
+	for (i = 0; i < span->npages; i++)
+		page_holds(span->block, span->first + i, versions[i]);
+}
+
+void fill_next(const struct span *span, void *content, uint16_t *versions)
+{
+	char *at = content;
+	size_t i;
+
+	for (i = 0; i < span->npages; i++, at += PAGE) {
+		versions[i] = next_version(span->block, span->first + i);
+		fill_page(span->block, span->first + i, at, versions[i]);
 	}
 }
 
-/* By the CPU, a new version of each page. */
 void write_span(const struct span *span)
 {
-	struct block *block = span->block;
-	size_t page;
+	uint16_t versions[BLOCK_MAX];
 
-	for (page = span->first; page < span->first + span->npages; page++) {
-		uint16_t version = next_version(block, page);
-
-		fill_page(block, page, block->home + page * PAGE, version);
-		block->version[page] = version;
-		block->may_be_zero[page] = false;
-	}
+	fill_next(span, span_addr(span), versions);
+	set_versions(span, versions);
 }
 
 static bool holds(const struct block *block, size_t page,
@@ -293,12 +303,10 @@ void find_versions(const struct span *span, const uint16_t *versions,
 
 	for (i = 0; i < span->npages; i++, addr += PAGE) {
 		page = span->first + i;
-		if (holds(block, page, (void *)addr, versions[i], &at)) {
-			block->version[page] = versions[i];
-			block->may_be_zero[page] = false;
-		} else if (!check_page(block, page, addr, who)) {
+		if (holds(block, page, (void *)addr, versions[i], &at))
+			page_holds(block, page, versions[i]);
+		else if (!check_page(block, page, addr, who))
 			return;
-		}
 	}
 }
 

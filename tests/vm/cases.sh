@@ -124,12 +124,12 @@ hmm_tests_selected() {
 	return 1
 }
 
-# stress_runs: lines "ENGINE SECONDS" for the kernel of kernel_row, where there is time: it is those that
-# check themselves on which it finds most, and the oldest as users have it
-stress_runs() {
+# stress_engines: with which the stress is run on the kernel of kernel_row, where there is time: it is those
+# that check themselves on which it finds most, and the oldest as users have it
+stress_engines() {
 	[ "${LONG:-}" ] || return 0
 	if [ "$SLOW" != 1 ] || [ "$SERIES $CONFIG" = "$(oldest)" ]; then
-		printf '%s 600\n' unified portable
+		printf '%s\n' unified portable
 	fi
 }
 

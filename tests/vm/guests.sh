@@ -85,6 +85,25 @@ boot_tests() {
 	rm -r "$work"
 }
 
+# boot_by_options KERNEL NAME [OPTIONS [FIRST]]: runs the tests that are listed on its input, in a boot for
+# each set of options that they ask for, with OPTIONS beside; FIRST is a list of what each of these begins with
+boot_by_options() {
+	local all list options mode program args n=0
+	all=$(cat)
+	list=$(mktemp)
+	while read -r options; do
+		{
+			[ ! "${4:-}" ] || echo "$4"
+			while read -r mode program args; do
+				[ "$(options_of "$program")" != "$options" ] || echo "$mode $program $args"
+			done <<<"$all"
+		} >"$list"
+		boot_tests "$1" "$2$n" "$list" "$options ${3:-}"
+		n=$((n + 1))
+	done < <(while read -r _ program _; do options_of "$program"; done <<<"$all" | sort -u)
+	rm "$list"
+}
+
 # options_of PROGRAM: what its boot has to be like; a line, if an empty one
 options_of() {
 	local file=$TREE/tests/selftest/$1

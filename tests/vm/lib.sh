@@ -381,6 +381,25 @@ make_selftests() {
 		/vm/chroot/selftests >&2 || die "tests/selftest does not compile"
 }
 
+# guest_program NAME FILE...: one program for a guest, of these C files (and the headers among them), relative
+# to the tree; sets PROGRAM to where it is
+guest_program() {
+	rootfs trixie
+	cached "program/$1" "$ROOTFS $(cd "$TREE" && cat "${@:2}" include/onewalk/status.h include/uapi/onewalk/*)" \
+		make_program "$@"
+	PROGRAM=$ITEM_DIR/$1
+}
+
+make_program() {
+	local name=$1 dir=${*: -1} files=("${@:2:$#-2}") file sources=()
+	for file in "${files[@]}"; do
+		[[ $file != *.c ]] || sources+=("$file")
+	done
+	in_rootfs "$ROOTFS" "$dir:/out" "$TREE:/tree" -- env -C /tree gcc -static -O2 -Wall -Wextra -Werror \
+		-D_GNU_SOURCE= -Iinclude -Iinclude/uapi "${sources[@]}" -o "/out/$name" -lpthread >&2 ||
+		die "$name does not compile"
+}
+
 ### Our modules, built as on a user's machine
 
 # sources TREE: the files that a build may depend on, NUL-separated
