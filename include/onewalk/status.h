@@ -23,8 +23,9 @@
  * @ONEWALK_STATUS_ON_NODE: system memory that is already on
  *	&onewalk_migrate.nid.
  * @ONEWALK_STATUS_SWAPPED: swapped out, and no fault was asked for.
- * @ONEWALK_STATUS_LOCKED: somebody else holds the folio lock, or is migrating
- *	the page, and no fault was asked for that would wait.
+ * @ONEWALK_STATUS_LOCKED: somebody else holds the folio lock, such as DAMON for
+ *	a moment, or is migrating the page, and no fault was asked for that would
+ *	wait.
  * @ONEWALK_STATUS_PINNED: the page has a GUP pin: somebody, such as another
  *	device, relies on it staying where it is.
  * @ONEWALK_STATUS_BUSY: the page has references that its mappings do not
