@@ -279,6 +279,20 @@ struct page *dummy_chunk_alloc(struct dummy_device *device, unsigned int order,
 	return page;
 }
 
+/*
+ * The kernel has left on the page what it knew of the one that was here, and
+ * would take the next one for it: to be both in active use and locked in memory
+ * is a bug that CONFIG_DEBUG_VM looks for.
+ */
+static void forget_flags(struct folio *folio)
+{
+	folio_clear_dirty(folio);
+	folio_clear_referenced(folio);
+	folio_clear_workingset(folio);
+	folio_clear_active(folio);
+	folio_clear_unevictable(folio);
+}
+
 /* Runs when the last reference is gone, also under a page table lock. */
 static void chunk_free(struct folio *folio)
 {
@@ -287,8 +301,7 @@ static void chunk_free(struct folio *folio)
 	unsigned long index = onewalk_pgmap_index(page);
 	unsigned long nr = folio_nr_pages(folio);
 
-	/* The next user must not inherit what dummy_write() set. */
-	folio_clear_dirty(folio);
+	forget_flags(folio);
 	free_backing(chunk, index, nr);
 
 	spin_lock(&chunk->device->lock);

@@ -241,6 +241,30 @@ TEST_F(memory_on_the_device, is_locked_by_mlock)
 	is_intact(_metadata, self, 1);
 }
 
+/*
+ * Thrown away there, pages that were in use are known as such still. Where that
+ * is taken over, a kernel with CONFIG_DEBUG_VM dies of one that is locked: by
+ * another process, since ours lets go of it before the page moves.
+ */
+TEST_F(memory_on_the_device, is_not_taken_for_what_was_there_before)
+{
+	char *addr = map_pages(NPAGES);
+	int status;
+	pid_t child;
+
+	fill(addr, NPAGES, 1);
+	ASSERT_EQ(0, mlock(addr, SIZE));
+	madvise(self->addr, SIZE, MADV_DONTNEED);
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child)
+		_exit(to_device(dummy_open(0), addr, NPAGES) != NPAGES ||
+		      wrong_page(addr, NPAGES, 1) >= 0);
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(-1, wrong_page(addr, NPAGES, 1));
+}
+
 TEST_F(memory_on_the_device, is_read_by_other_processes)
 {
 	struct iovec local = { self->buf, SIZE }, remote = { self->addr, SIZE };
