@@ -430,8 +430,9 @@ bool onewalk_asks_whole(const struct onewalk_call *call, unsigned long addr,
 /*
  * While somebody migrates a folio, mappings of it do not count: so the kernel,
  * which does not ask again when it has locked it, is not given one for which that
- * was not asked under its lock. From then on it stays true: the mmap lock keeps
- * fork() out, and a huge page in the swap cache is not migrated.
+ * was not asked under its lock. One that is locked in passing is split. From then
+ * on it stays true: the mmap lock keeps fork() out, and only from the swap cache
+ * could another process still map it.
  */
 static bool mapped_once(const struct onewalk_call *call, struct folio *folio)
 {
@@ -443,7 +444,7 @@ static bool mapped_once(const struct onewalk_call *call, struct folio *folio)
 
 	if (!folio_trylock(folio))
 		return false;
-	once = folio_mapcount(folio) == 1;
+	once = folio_mapcount(folio) == 1 && !folio_test_swapcache(folio);
 	folio_unlock(folio);
 	return once;
 }

@@ -239,6 +239,21 @@ static void give_back(struct dummy_chunk *chunk, unsigned long index,
 	chunk->device->used -= nr;
 }
 
+/*
+ * The kernel has left on the page what it knew of the one that was here, and
+ * would take the next one for it: to be both in active use and locked in memory
+ * is a bug that CONFIG_DEBUG_VM looks for. So when it is freed; and when a single
+ * page is made of what was inside a large one, of which only the first is freed.
+ */
+static void forget_flags(struct folio *folio)
+{
+	folio_clear_dirty(folio);
+	folio_clear_referenced(folio);
+	folio_clear_workingset(folio);
+	folio_clear_active(folio);
+	folio_clear_unevictable(folio);
+}
+
 /**
  * dummy_chunk_alloc() - take a device page into use
  * @device: from whose memory
@@ -273,24 +288,11 @@ struct page *dummy_chunk_alloc(struct dummy_device *device, unsigned int order,
 	/* page_folio() would follow what an earlier large page left there. */
 	page = onewalk_pgmap_page(&chunk->pgmap, index);
 	zone_device_folio_init((struct folio *)page, &chunk->pgmap, order);
+	forget_flags((struct folio *)page);
 	/* Who sees that it is not fresh any more sees what it is. */
 	smp_mb__before_atomic();
 	atomic_long_sub(nr, &chunk->fresh);
 	return page;
-}
-
-/*
- * The kernel has left on the page what it knew of the one that was here, and
- * would take the next one for it: to be both in active use and locked in memory
- * is a bug that CONFIG_DEBUG_VM looks for.
- */
-static void forget_flags(struct folio *folio)
-{
-	folio_clear_dirty(folio);
-	folio_clear_referenced(folio);
-	folio_clear_workingset(folio);
-	folio_clear_active(folio);
-	folio_clear_unevictable(folio);
 }
 
 /* Runs when the last reference is gone, also under a page table lock. */
