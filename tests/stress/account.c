@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "stress.h"
@@ -299,6 +300,39 @@ static void account_devices(void)
 	}
 }
 
+static uint64_t inode(const char *path)
+{
+	struct stat stat_;
+
+	return stat(path, &stat_) ? 0 : stat_.st_ino;
+}
+
+/* To the log: pages that are charged to cgroups that nobody has any more. */
+static void print_charged(void)
+{
+	const uint64_t root = inode("/sys/fs/cgroup"), ours = inode(CGROUP);
+	static uint64_t inodes[4096];
+	int fd = open("/proc/kpagecgroup", O_RDONLY | O_CLOEXEC);
+	uint64_t pfn = 0, charged = 0;
+	ssize_t n, i;
+
+	while ((n = pread(fd, inodes, sizeof(inodes),
+			  pfn * sizeof(*inodes))) > 0) {
+		n /= sizeof(*inodes);
+		for (i = 0; i < n; i++) {
+			if (!inodes[i] || inodes[i] == root || inodes[i] == ours)
+				continue;
+			if (charged++ < 16)
+				fprintf(stderr, "# pfn %#lx, flags %#lx, is charged to cgroup %lu\n",
+					(long)pfn + i, (long)kpageflags(pfn + i),
+					(long)inodes[i]);
+		}
+		pfn += n;
+	}
+	fprintf(stderr, "# %lu pages in all\n", (long)charged);
+	close(fd);
+}
+
 /*
  * A page that is charged, and by nobody used, keeps its cgroup. So does what is
  * left in the swap cache: it goes with the swap.
@@ -317,6 +351,7 @@ static void account_cgroups(void)
 			return;
 		usleep(TRY_USEC);
 	}
+	print_charged();
 	wrong(NULL, "%ld cgroups are gone but for what is still charged to them", dying);
 }
 
