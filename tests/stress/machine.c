@@ -42,6 +42,23 @@ static int cgroup_write(int number, const char *file, const char *text)
 	return write_file(path, "%s", text);
 }
 
+/*
+ * 7.3 prepares a cgroup for the splitting of huge pages when one is faulted in
+ * there, but not when one comes back from a device that had filled a hole: and
+ * then it warns.
+ */
+static void have_huge_pages(void)
+{
+	char *addr = mmap(NULL, 4 * HUGE, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (addr == MAP_FAILED)
+		return;
+	madvise(addr, 4 * HUGE, MADV_HUGEPAGE);
+	memset(addr, 1, 4 * HUGE);
+	munmap(addr, 4 * HUGE);
+}
+
 static void start_player(int i)
 {
 	char path[96], text[16];
@@ -56,8 +73,10 @@ static void start_player(int i)
 	if (!pid) {
 		/* exec() makes all of its memory its own */
 		snprintf(text, sizeof(text), "%d", players[i].number);
-		if (!cgroup_write(players[i].number, "cgroup.procs", "0"))
-			execl("/proc/self/exe", "stress", "player", text, NULL);
+		if (cgroup_write(players[i].number, "cgroup.procs", "0"))
+			_exit(127);
+		have_huge_pages();
+		execl("/proc/self/exe", "stress", "player", text, NULL);
 		_exit(127);
 	}
 	players[i].pid = pid;
