@@ -475,18 +475,23 @@ TEST_F(huge, page_that_fork_shares_on_the_device_comes_back_for_both)
 	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
 }
 
-/* What is asked of its pages differs: then it is no longer one thing. */
-TEST_F(huge, page_of_which_not_all_is_asked_for_is_split)
+/* All are to be faulted and to migrate, but for page 7, of which that is asked. */
+static int ask_otherwise(FIXTURE_DATA(huge) *self, uint64_t request)
 {
 	size_t i;
 
 	for (i = 0; i < NPAGES; i++)
-		self->pfns[i] = i == 7 ? REQ_FAULT : REQ_FAULT | REQ_MIGRATE;
+		self->pfns[i] = i == 7 ? request : REQ_FAULT | REQ_MIGRATE;
 	remember(self);
-	ASSERT_OK(dummy_migrate(self->fd, self->addr, NPAGES,
-				ONEWALK_DUMMY_RANGE,
-				ONEWALK_DUMMY_MIGRATE_COMPOUND, self->status,
-				self->pfns, &self->result));
+	return dummy_migrate(self->fd, self->addr, NPAGES, ONEWALK_DUMMY_RANGE,
+			     ONEWALK_DUMMY_MIGRATE_COMPOUND, self->status,
+			     self->pfns, &self->result);
+}
+
+/* What is asked of its pages differs: then it is no longer one thing. */
+TEST_F(huge, page_of_which_not_all_is_asked_for_is_split)
+{
+	ASSERT_OK(ask_otherwise(self, REQ_FAULT));
 	EXPECT_EQ(NPAGES - 1, self->result.moved);
 	EXPECT_EQ(NPAGES - 1, check_moved(_metadata, self, 0, NPAGES));
 	EXPECT_EQ(ONEWALK_STATUS_NOT_REQUESTED, self->status[7]);
@@ -499,16 +504,8 @@ TEST_F(huge, page_of_which_not_all_is_asked_for_is_split)
 /* All of it is to move, but not in the same way. */
 TEST_F(huge, hole_of_which_not_the_same_is_asked_is_filled_by_single_pages)
 {
-	size_t i;
-
 	madvise(self->addr, NHUGE * HUGE, MADV_DONTNEED);
-	for (i = 0; i < NPAGES; i++)
-		self->pfns[i] = i == 7 ? REQ_MIGRATE : REQ_FAULT | REQ_MIGRATE;
-	remember(self);
-	ASSERT_OK(dummy_migrate(self->fd, self->addr, NPAGES,
-				ONEWALK_DUMMY_RANGE,
-				ONEWALK_DUMMY_MIGRATE_COMPOUND, self->status,
-				self->pfns, &self->result));
+	ASSERT_OK(ask_otherwise(self, REQ_MIGRATE));
 	EXPECT_EQ(NPAGES, self->result.moved);
 	EXPECT_EQ(NPAGES, check_moved(_metadata, self, 0, NPAGES));
 	EXPECT_FALSE(is_whole(self, 0));
