@@ -138,8 +138,13 @@ static int not_collected(struct onewalk_call *call, unsigned long i)
 		return -EAGAIN;
 	}
 
-	if (!(*pfn & ONEWALK_PFN_COLLECT))
+	if (!(*pfn & ONEWALK_PFN_COLLECT)) {
+		/* It was to move whole: nobody has tried to split it. */
+		if (call->status &&
+		    call->status[i] == ONEWALK_STATUS_SPLIT_FAILED)
+			onewalk_set_status(call, i, refusal(saved));
 		return 0;
+	}
 	onewalk_set_status(call, i, refusal(*pfn));
 	if ((req & ONEWALK_PFN_REQ_FAULT) && !(*pfn & ONEWALK_PFN_VALID))
 		return -EAGAIN;

@@ -252,6 +252,15 @@ static void forget_flags(struct folio *folio)
 	folio_clear_workingset(folio);
 	folio_clear_active(folio);
 	folio_clear_unevictable(folio);
+	folio_clear_reclaim(folio);
+}
+
+/* So has it where the page was locked in memory, and counted as that. */
+static void forget_mlock(struct folio *folio)
+{
+	if (folio_test_clear_mlocked(folio))
+		mod_zone_page_state(folio_zone(folio), NR_MLOCK,
+				    -(long)folio_nr_pages(folio));
 }
 
 /**
@@ -304,6 +313,7 @@ static void chunk_free(struct folio *folio)
 	unsigned long nr = folio_nr_pages(folio);
 
 	forget_flags(folio);
+	forget_mlock(folio);
 	free_backing(chunk, index, nr);
 
 	spin_lock(&chunk->device->lock);
@@ -429,6 +439,25 @@ static void release_addresses(struct dummy_chunk *chunk)
 			 chunk->resource->start, resource_size(chunk->resource));
 }
 
+/*
+ * The kernel warns when it runs out of memory for struct pages. Tests that inject
+ * such failures into a call mean what comes after that.
+ */
+static void *add_pages_unharmed(struct dev_pagemap *pgmap)
+{
+#ifdef CONFIG_FAULT_INJECTION
+	unsigned int fail_nth = current->fail_nth;
+	void *ret;
+
+	current->fail_nth = 0;
+	ret = memremap_pages(pgmap, numa_node_id());
+	current->fail_nth = fail_nth;
+	return ret;
+#else
+	return memremap_pages(pgmap, numa_node_id());
+#endif
+}
+
 static int map_chunk(struct dummy_chunk *chunk, unsigned long bytes)
 {
 	void *ret;
@@ -447,7 +476,7 @@ static int map_chunk(struct dummy_chunk *chunk, unsigned long bytes)
 	chunk->pgmap.ops = &chunk_ops;
 	chunk->pgmap.owner = chunk->device;
 
-	ret = memremap_pages(&chunk->pgmap, numa_node_id());
+	ret = add_pages_unharmed(&chunk->pgmap);
 	if (!IS_ERR(ret))
 		return 0;
 	pr_err("%s: no struct pages for device memory: error %ld\n",

@@ -138,6 +138,22 @@ static int write_text(const char *path, int flags, const char *text)
 	return ret;
 }
 
+long field(const char *path, const char *name)
+{
+	FILE *file = fopen(path, "r");
+	size_t length = strlen(name);
+	long value = -1;
+	char line[256];
+
+	while (file && value < 0 && fgets(line, sizeof(line), file))
+		if (!strncmp(line, name, length) &&
+		    (line[length] == ' ' || line[length] == ':'))
+			value = atol(line + length + 1);
+	if (file)
+		fclose(file);
+	return value;
+}
+
 int write_file(const char *path, const char *format, ...)
 {
 	char text[256];

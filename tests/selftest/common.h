@@ -86,6 +86,8 @@ bool engine_is_portable(void);
 int read_file(const char *path, char *buf, size_t size);
 int write_file(const char *path, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+/* A line "NAME NUMBER" or "NAME: NUMBER kB" of a file; -1 without. */
+long field(const char *path, const char *name);
 /* Like write_file(), and restore_settings() puts the old content back. */
 int set_file(const char *path, const char *value);
 void restore_settings(void);

@@ -241,6 +241,25 @@ TEST_F(memory_on_the_device, is_locked_by_mlock)
 	is_intact(_metadata, self, 1);
 }
 
+/* The kernel counts what is locked when it gets there, and not when it goes. */
+TEST_F(memory_on_the_device, is_not_counted_as_locked_when_it_is_gone)
+{
+	char *addr = map_pages(NPAGES);
+	long before = field("/proc/meminfo", "Mlocked");
+	int i;
+
+	ASSERT_LE(0, before);
+	fill(addr, NPAGES, 1);
+	ASSERT_EQ(0, mlock(addr, SIZE));
+	ASSERT_EQ(NPAGES, to_device(self->fd, addr, NPAGES));
+	munlock(addr, SIZE);
+	madvise(addr, SIZE, MADV_DONTNEED);
+	/* each CPU may keep some of it to itself for a while */
+	for (i = 0; i < 50 && field("/proc/meminfo", "Mlocked") > before; i++)
+		usleep(100000);
+	EXPECT_GE(before, field("/proc/meminfo", "Mlocked"));
+}
+
 /*
  * Thrown away there, pages that were in use are known as such still. Where that
  * is taken over, a kernel with CONFIG_DEBUG_VM dies of one that is locked: by

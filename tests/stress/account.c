@@ -101,22 +101,6 @@ static struct account walk_process(void)
 	return account;
 }
 
-long field(const char *path, const char *name)
-{
-	FILE *file = fopen(path, "r");
-	size_t length = strlen(name);
-	long value = -1;
-	char line[256];
-
-	while (file && value < 0 && fgets(line, sizeof(line), file))
-		if (!strncmp(line, name, length) &&
-		    (line[length] == ' ' || line[length] == ':'))
-			value = atol(line + length + 1);
-	if (file)
-		fclose(file);
-	return value;
-}
-
 /*
  * Before 7.0 or so a process's counters are sums of parts that each CPU, or each
  * thread, keeps for itself up to a limit. When it exits, the kernel itself checks

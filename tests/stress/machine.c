@@ -18,6 +18,7 @@
 
 #define PLAYERS		2
 #define SWAP		"/dev/zram0"
+#define KSM		"/sys/kernel/mm/ksm/"
 #define INJECT		"/sys/kernel/debug/onewalk/inject"
 
 static struct {
@@ -149,6 +150,14 @@ enum outcome op_drop_caches(struct worker *w)
 	return write_file("/proc/sys/vm/drop_caches", "3") ? FAILED : DONE;
 }
 
+static unsigned long number_in(const char *path)
+{
+	char text[32] = "0";
+
+	read_file(path, text, sizeof(text));
+	return strtoul(text, NULL, 0);
+}
+
 bool cycle_swap(void)
 {
 	if (swapoff(SWAP))
@@ -162,6 +171,32 @@ enum outcome op_swap_cycle(struct worker *w)
 {
 	(void)w;
 	return cycle_swap() ? DONE : FAILED;
+}
+
+/*
+ * A page that was merged, swapped out and read back refers to the process that
+ * read it; when that one is gone, the kernel looks at what it freed. So nothing
+ * is merged while there is swap.
+ */
+enum outcome op_merge(struct worker *w)
+{
+	enum outcome outcome = FAILED;
+	int i;
+
+	if (swapoff(SWAP))
+		return FAILED;
+	write_file(KSM "run", "1");
+	for (i = 0; outcome != DONE && i < 50; i++) {
+		usleep(20000);
+		if (number_in(KSM "pages_sharing"))
+			outcome = DONE;
+	}
+	usleep(below(w, 300000));
+	if (write_file(KSM "run", "2"))
+		wrong(NULL, "what was merged stays: %s", strerror(errno));
+	if (swapon(SWAP, 0))
+		wrong(NULL, "swapon: %s", strerror(errno));
+	return outcome;
 }
 
 enum outcome op_memcg_reclaim(struct worker *w)
@@ -245,9 +280,9 @@ static const char * const settings[][2] = {
 	{ "/proc/sys/kernel/numa_balancing", "1" },
 	{ "/sys/kernel/debug/sched/numa_balancing/scan_delay_ms", "50" },
 	{ "/sys/kernel/debug/sched/numa_balancing/scan_period_min_ms", "50" },
-	{ "/sys/kernel/mm/ksm/sleep_millisecs", "20" },
-	{ "/sys/kernel/mm/ksm/pages_to_scan", "500" },
-	{ "/sys/kernel/mm/ksm/run", "1" },
+	{ KSM "sleep_millisecs", "20" },
+	{ KSM "pages_to_scan", "500" },
+	{ KSM "run", "2" },
 	{ "/sys/kernel/mm/transparent_hugepage/enabled", "madvise" },
 	{ "/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs", "20" },
 	{ "/sys/kernel/mm/transparent_hugepage/khugepaged/alloc_sleep_millisecs", "20" },
@@ -298,14 +333,6 @@ static bool is_not_counted(enum op op)
 		if (counters[i].event == op)
 			return counter(i) < 0;
 	return false;
-}
-
-static unsigned long number_in(const char *path)
-{
-	char text[32] = "0";
-
-	read_file(path, text, sizeof(text));
-	return strtoul(text, NULL, 0);
 }
 
 #define COLLAPSED "/sys/kernel/mm/transparent_hugepage/khugepaged/pages_collapsed"
@@ -359,8 +386,6 @@ void machine_run(void)
 		history("stress: %s", op_name(ops[i].op));
 		outcome = ops[i].fn(&w);
 		count_op(ops[i].op, outcome);
-		if (number_in("/sys/kernel/mm/ksm/pages_sharing"))
-			event(OP_ksm_pages_sharing, 1);
 	}
 }
 
@@ -370,8 +395,6 @@ void machine_end(void)
 	int status;
 
 	control->stop = true;
-	/* What is merged is charged to one process, and mapped by others, too. */
-	write_file("/sys/kernel/mm/ksm/run", "2");
 	control->quiet = true;
 	for (i = 0; i < PLAYERS; i++)
 		if (waitpid(players[i].pid, &status, 0) > 0)

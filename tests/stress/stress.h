@@ -38,11 +38,11 @@
 
 #define MACHINE_OPS(X)							\
 	X(unplug) X(compact) X(drop_caches) X(swap_cycle) X(memcg_reclaim) \
-	X(memcg_limit) X(oom) X(kill_player)
+	X(memcg_limit) X(oom) X(kill_player) X(merge)
 
 /* Seen to have happened, by the kernel's own counters. */
 #define EVENTS(X)							\
-	X(pages_to_device) X(pages_to_system) X(pages_swapped_out) X(numa_hint_faults) X(ksm_pages_sharing)	\
+	X(pages_to_device) X(pages_to_system) X(pages_swapped_out) X(numa_hint_faults)	\
 	X(khugepaged_collapsed) X(pages_compacted) X(alloc_failed)
 
 enum op {
@@ -219,7 +219,5 @@ bool impossible(enum op op);
 /* account.c */
 void account_process(int number);
 void account_machine(void);
-/* A line "NAME NUMBER" or "NAME: NUMBER kB" of a file; -1 without. */
-long field(const char *path, const char *name);
 
 #endif

@@ -124,12 +124,15 @@ hmm_tests_selected() {
 	return 1
 }
 
-# stress_engines: with which the stress is run on the kernel of kernel_row, where there is time: it is those
-# that check themselves on which it finds most, and the oldest as users have it
+# stress_engines: with which the stress is run on the kernel of kernel_row: it is those that check
+# themselves on which it finds most, and, where there is time, the oldest as users have it
 stress_engines() {
-	[ "${LONG:-}" ] || return 0
-	if [ "$SLOW" != 1 ] || [ "$SERIES $CONFIG" = "$(oldest)" ]; then
-		printf '%s\n' unified portable
+	if [ "${LONG:-}" ]; then
+		if [ "$SLOW" != 1 ] || [ "$SERIES $CONFIG" = "$(oldest)" ]; then
+			printf '%s\n' unified portable
+		fi
+	elif [ "$SLOW" != 1 ]; then
+		echo unified
 	fi
 }
 
