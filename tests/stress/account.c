@@ -23,15 +23,44 @@
 
 /* --- a process: what it has by the kernel's account, and by a walk --- */
 
+/* The cgroup that pages are charged to, by the inode of its directory. */
+struct owner {
+	uint64_t cgroup;
+	long pages;
+};
+
 struct account {
 	long anon;
 	long swapped;
 	long odd;	/* neither: of a device still, or a migration entry */
+	struct owner owners[8];
 };
 
 static bool has(uint64_t flags, int flag)
 {
 	return flags >> flag & 1;
+}
+
+static uint64_t cgroup_of(uint64_t pfn)
+{
+	static int fd = -1;
+	uint64_t cgroup = 0;
+
+	if (fd < 0)
+		fd = open("/proc/kpagecgroup", O_RDONLY | O_CLOEXEC);
+	if (pread(fd, &cgroup, sizeof(cgroup), pfn * sizeof(cgroup)) < 0)
+		return 0;
+	return cgroup;
+}
+
+static void count_owner(uint64_t cgroup, struct owner *owners)
+{
+	struct owner *last = &owners[7];
+
+	while (owners < last && owners->pages && owners->cgroup != cgroup)
+		owners++;
+	owners->cgroup = cgroup;
+	owners->pages++;
 }
 
 static void count_page(uint64_t entry, struct account *account)
@@ -41,8 +70,10 @@ static void count_page(uint64_t entry, struct account *account)
 	switch (where_is(entry)) {
 	case PRESENT:
 		flags = kpageflags(entry & PAGEMAP_PFN);
-		if (has(flags, KPF_ANON) && !has(flags, KPF_ZERO_PAGE))
-			account->anon++;
+		if (!has(flags, KPF_ANON) || has(flags, KPF_ZERO_PAGE))
+			break;
+		account->anon++;
+		count_owner(cgroup_of(entry & PAGEMAP_PFN), account->owners);
 		break;
 	case SWAPPED:
 		account->swapped++;
@@ -144,9 +175,10 @@ static void account_rss(struct account *account)
  */
 static void account_memcg(int number, const struct account *account)
 {
+	struct stat status;
 	char path[64];
 	long anon;
-	int try;
+	int try, i;
 
 	snprintf(path, sizeof(path), CGROUP "/p%d/memory.stat", number);
 	for (try = 0; try < TRIES; try++) {
@@ -155,6 +187,14 @@ static void account_memcg(int number, const struct account *account)
 			return;
 		usleep(TRY_USEC);
 	}
+	for (i = 0; i < 8 && account->owners[i].pages; i++)
+		printf("# %ld pages are charged to cgroup %llu\n",
+		       account->owners[i].pages,
+		       (unsigned long long)account->owners[i].cgroup);
+	snprintf(path, sizeof(path), CGROUP "/p%d", number);
+	if (!stat(path, &status))
+		printf("# that of this process is %llu\n",
+		       (unsigned long long)status.st_ino);
 	wrong(NULL, "%ld anonymous pages by a walk, %ld by the memory cgroup's account",
 	      account->anon, anon);
 }
