@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "stress.h"
@@ -42,9 +43,23 @@ void close_devices(void)
 }
 
 /* What was pinned through it is let go of. */
+/* Who waits to write goes first: the others are all readers, most of the time. */
+void init_files_lock(void)
+{
+	pthread_rwlockattr_t attr;
+
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&files_lock, &attr);
+}
+
 enum outcome op_reopen(struct worker *w)
 {
-	if (pthread_rwlock_trywrlock(&files_lock))
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 2;
+	if (pthread_rwlock_timedwrlock(&files_lock, &until))
 		return BUSY;
 	reopen_device(below(w, NR_FILES));
 	pthread_rwlock_unlock(&files_lock);

@@ -100,7 +100,7 @@ static void open_devices(void)
 {
 	int file;
 
-	pthread_rwlock_init(&files_lock, NULL);
+	init_files_lock();
 	for (file = 0; file < NR_FILES; file++)
 		reopen_device(file);
 }
@@ -113,7 +113,7 @@ static void begin_child(struct worker *w, bool keeps_files, pid_t parent)
 	if (getppid() != parent)
 		_exit(0);
 	init_locks();
-	pthread_rwlock_init(&files_lock, NULL);
+	init_files_lock();
 	if (!keeps_files)
 		open_devices();
 	ancestors[nr_ancestors++] = parent;

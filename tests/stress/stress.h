@@ -199,6 +199,7 @@ MACHINE_OPS(OP)
 
 /* device.c */
 int device_file(struct worker *w);
+void init_files_lock(void);
 void reopen_device(int file);
 void close_devices(void);
 extern int files[NR_FILES];
