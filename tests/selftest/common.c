@@ -664,6 +664,13 @@ uint64_t kpageflags(uint64_t pfn)
 	return read_entry(&table, pfn);
 }
 
+uint64_t kpagecgroup(uint64_t pfn)
+{
+	static struct table table = { .path = "/proc/kpagecgroup" };
+
+	return read_entry(&table, pfn);
+}
+
 bool page_flag(const void *addr, int flag)
 {
 	uint64_t pfn = pfn_of(addr);

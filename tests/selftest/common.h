@@ -201,6 +201,8 @@ const char *where_name(enum where where);
 /* 0 when not present */
 uint64_t pfn_of(const void *addr);
 uint64_t kpageflags(uint64_t pfn);
+/* what it is charged to: the inode of that cgroup's directory */
+uint64_t kpagecgroup(uint64_t pfn);
 bool page_flag(const void *addr, int flag);
 /*
  * Of all of this process's pages. Also for a huge page that was shared by fork()

@@ -23,9 +23,11 @@
 
 /* --- a process: what it has by the kernel's account, and by a walk --- */
 
-/* The cgroup that pages are charged to, by the inode of its directory. */
+#define NR_OWNERS	8
+
+/* Pages that are charged to one cgroup; the last of several has all others, too. */
 struct owner {
-	uint64_t cgroup;
+	uint64_t cgroup;	/* the inode of its directory */
 	long pages;
 };
 
@@ -33,7 +35,7 @@ struct account {
 	long anon;
 	long swapped;
 	long odd;	/* neither: of a device still, or a migration entry */
-	struct owner owners[8];
+	struct owner *owners;	/* NULL, or NR_OWNERS of them */
 };
 
 static bool has(uint64_t flags, int flag)
@@ -41,26 +43,15 @@ static bool has(uint64_t flags, int flag)
 	return flags >> flag & 1;
 }
 
-static uint64_t cgroup_of(uint64_t pfn)
+static void count_owner(uint64_t pfn, struct owner *owner)
 {
-	static int fd = -1;
-	uint64_t cgroup = 0;
+	const struct owner *last = owner + NR_OWNERS - 1;
+	uint64_t cgroup = kpagecgroup(pfn);
 
-	if (fd < 0)
-		fd = open("/proc/kpagecgroup", O_RDONLY | O_CLOEXEC);
-	if (pread(fd, &cgroup, sizeof(cgroup), pfn * sizeof(cgroup)) < 0)
-		return 0;
-	return cgroup;
-}
-
-static void count_owner(uint64_t cgroup, struct owner *owners)
-{
-	struct owner *last = &owners[7];
-
-	while (owners < last && owners->pages && owners->cgroup != cgroup)
-		owners++;
-	owners->cgroup = cgroup;
-	owners->pages++;
+	while (owner < last && owner->pages && owner->cgroup != cgroup)
+		owner++;
+	owner->cgroup = cgroup;
+	owner->pages++;
 }
 
 static void count_page(uint64_t entry, struct account *account)
@@ -73,7 +64,8 @@ static void count_page(uint64_t entry, struct account *account)
 		if (!has(flags, KPF_ANON) || has(flags, KPF_ZERO_PAGE))
 			break;
 		account->anon++;
-		count_owner(cgroup_of(entry & PAGEMAP_PFN), account->owners);
+		if (account->owners)
+			count_owner(entry & PAGEMAP_PFN, account->owners);
 		break;
 	case SWAPPED:
 		account->swapped++;
@@ -111,11 +103,11 @@ static void count_pages(int pagemap, unsigned long start, unsigned long end,
 	}
 }
 
-static struct account walk_process(void)
+static struct account walk_process(struct owner *owners)
 {
 	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	FILE *maps = fopen("/proc/self/maps", "r");
-	struct account account = {};
+	struct account account = { .owners = owners };
 	unsigned long start, end;
 	char line[512];
 
@@ -153,7 +145,7 @@ static void account_rss(struct account *account)
 	int try;
 
 	for (try = 0; try < TRIES; try++) {
-		*account = walk_process();
+		*account = walk_process(NULL);
 		anon = field("/proc/self/status", "RssAnon") * 1024 / (long)PAGE;
 		swapped = field("/proc/self/status", "VmSwap") * 1024 / (long)PAGE;
 		if (!account->odd &&
@@ -169,16 +161,37 @@ static void account_rss(struct account *account)
 		      account->anon, account->swapped, anon, swapped);
 }
 
+static uint64_t inode(const char *path)
+{
+	struct stat stat_;
+
+	return stat(path, &stat_) ? 0 : stat_.st_ino;
+}
+
+/* To the log: what this process's pages are charged to. */
+static void print_owners(int number)
+{
+	struct owner owners[NR_OWNERS] = {};
+	char path[64];
+	int i;
+
+	walk_process(owners);
+	for (i = 0; i < NR_OWNERS && owners[i].pages; i++)
+		fprintf(stderr, "# %ld pages are charged to cgroup %lu\n",
+			owners[i].pages, (long)owners[i].cgroup);
+	snprintf(path, sizeof(path), CGROUP "/p%d", number);
+	fprintf(stderr, "# that of this process is %lu\n", (long)inode(path));
+}
+
 /*
  * This process began in its cgroup, and shares no page with another one. What it
  * shared by KSM may be charged to the other even after it was swapped in again.
  */
 static void account_memcg(int number, const struct account *account)
 {
-	struct stat status;
 	char path[64];
 	long anon;
-	int try, i;
+	int try;
 
 	snprintf(path, sizeof(path), CGROUP "/p%d/memory.stat", number);
 	for (try = 0; try < TRIES; try++) {
@@ -187,14 +200,7 @@ static void account_memcg(int number, const struct account *account)
 			return;
 		usleep(TRY_USEC);
 	}
-	for (i = 0; i < 8 && account->owners[i].pages; i++)
-		printf("# %ld pages are charged to cgroup %llu\n",
-		       account->owners[i].pages,
-		       (unsigned long long)account->owners[i].cgroup);
-	snprintf(path, sizeof(path), CGROUP "/p%d", number);
-	if (!stat(path, &status))
-		printf("# that of this process is %llu\n",
-		       (unsigned long long)status.st_ino);
+	print_owners(number);
 	wrong(NULL, "%ld anonymous pages by a walk, %ld by the memory cgroup's account",
 	      account->anon, anon);
 }
@@ -322,13 +328,6 @@ static void account_devices(void)
 		}
 		close(fd);
 	}
-}
-
-static uint64_t inode(const char *path)
-{
-	struct stat stat_;
-
-	return stat(path, &stat_) ? 0 : stat_.st_ino;
 }
 
 /* To the log: pages that are charged to cgroups that nobody has any more. */

@@ -42,7 +42,6 @@ void close_devices(void)
 		close(files[file]);
 }
 
-/* What was pinned through it is let go of. */
 /* Who waits to write goes first: the others are all readers, most of the time. */
 void init_files_lock(void)
 {
@@ -51,8 +50,10 @@ void init_files_lock(void)
 	pthread_rwlockattr_init(&attr);
 	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
 	pthread_rwlock_init(&files_lock, &attr);
+	pthread_rwlockattr_destroy(&attr);
 }
 
+/* What was pinned through it is let go of. */
 enum outcome op_reopen(struct worker *w)
 {
 	struct timespec until;

@@ -158,12 +158,17 @@ static unsigned long number_in(const char *path)
 	return strtoul(text, NULL, 0);
 }
 
+static void swap_again(void)
+{
+	if (swapon(SWAP, 0))
+		wrong(NULL, "swapon: %s", strerror(errno));
+}
+
 bool cycle_swap(void)
 {
 	if (swapoff(SWAP))
 		return false;
-	if (swapon(SWAP, 0))
-		wrong(NULL, "swapon: %s", strerror(errno));
+	swap_again();
 	return true;
 }
 
@@ -194,8 +199,7 @@ enum outcome op_merge(struct worker *w)
 	usleep(below(w, 300000));
 	if (write_file(KSM "run", "2"))
 		wrong(NULL, "what was merged stays: %s", strerror(errno));
-	if (swapon(SWAP, 0))
-		wrong(NULL, "swapon: %s", strerror(errno));
+	swap_again();
 	return outcome;
 }
 
