@@ -116,6 +116,20 @@ static inline pte_t *pte_offset_map_lock(struct mm_struct *mm, pmd_t *pmdp,
 
 #ifdef ONEWALK_HAVE_SELECT_COMPOUND
 #define ONEWALK_MIGRATE_VMA_SPLITS	1
+
+static inline int onewalk_begin_setup(struct mm_struct *mm, unsigned long addr)
+{
+	return 0;
+}
+
+static inline int onewalk_begin_split(struct mm_struct *mm, unsigned long addr)
+{
+	return 0;
+}
+
+static inline void onewalk_end_setup(int begun)
+{
+}
 #else
 /*
  * Before 6.19 migrate_vma_setup() splits a large folio that a PMD maps, asked or
@@ -123,6 +137,10 @@ static inline pte_t *pte_offset_map_lock(struct mm_struct *mm, pmd_t *pmdp,
  */
 #define MIGRATE_VMA_SELECT_COMPOUND	0
 #define ONEWALK_MIGRATE_VMA_SPLITS	0
+
+int onewalk_begin_setup(struct mm_struct *mm, unsigned long addr);
+int onewalk_begin_split(struct mm_struct *mm, unsigned long addr);
+void onewalk_end_setup(int begun);
 
 /* What moves large folios whole: never called there. */
 #undef set_pmd_migration_entry

@@ -218,10 +218,14 @@ static int collect_stretch(struct onewalk_call *call, struct migrate_vma *args)
 	unsigned long end = args->end;
 	unsigned long npages = (end - args->start) >> PAGE_SHIFT;
 	unsigned long i;
+	int begun, ret;
 	long refused;
-	int ret;
 
+	begun = onewalk_begin_setup(call->mm, args->start);
+	if (begun < 0)
+		return begun;
 	ret = setup(call, args);
+	onewalk_end_setup(begun);
 	if (ret)
 		return ret;
 
@@ -271,7 +275,7 @@ static int scratch_args(const struct onewalk_call *call,
 static int portable_split(struct onewalk_call *call)
 {
 	struct migrate_vma args;
-	int ret;
+	int begun, ret;
 
 	if (call->migrate->fault_page)
 		return 0;
@@ -285,9 +289,15 @@ static int portable_split(struct onewalk_call *call)
 	args.start = call->addr;
 	args.end = call->addr + PAGE_SIZE;
 	args.flags &= ~(unsigned long)MIGRATE_VMA_SELECT_COMPOUND;
-	ret = setup(call, &args);
-	if (!ret)
-		migrate_vma_finalize(&args);
+	begun = onewalk_begin_split(call->mm, call->addr);
+	if (begun >= 0) {
+		ret = setup(call, &args);
+		if (!ret)
+			migrate_vma_finalize(&args);
+		onewalk_end_setup(begun);
+	} else if (begun == -EINTR) {
+		ret = begun;
+	}
 	kfree(args.src);
 	return ret;
 }

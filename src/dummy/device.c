@@ -58,6 +58,7 @@ union argument {
 	struct onewalk_dummy_info	info;
 	struct onewalk_dummy_pin	pin;
 	struct onewalk_dummy_call	call;
+	struct onewalk_dummy_lock	lock;
 };
 
 /* A command of test_hmm that is about a range of the process. */
@@ -189,6 +190,11 @@ static int ioctl_unpin_all(struct dummy_mirror *mirror, union argument *arg)
 	return 0;
 }
 
+static int ioctl_lock(struct dummy_mirror *mirror, union argument *arg)
+{
+	return dummy_lock(mirror, &arg->lock);
+}
+
 static int ioctl_call(struct dummy_mirror *mirror, union argument *arg)
 {
 	return dummy_call(mirror, &arg->call);
@@ -226,6 +232,7 @@ static const struct ioctl ioctls[] = {
 	{ ONEWALK_DUMMY_PIN, ioctl_pin, true },
 	{ ONEWALK_DUMMY_UNPIN_ALL, ioctl_unpin_all },
 	{ ONEWALK_DUMMY_CALL, ioctl_call, true },
+	{ ONEWALK_DUMMY_LOCK, ioctl_lock, true },
 };
 
 static const struct ioctl *find_ioctl(unsigned int number)

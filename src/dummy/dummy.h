@@ -281,5 +281,7 @@ int dummy_check_exclusive(struct dummy_mirror *mirror,
 /* pin.c */
 int dummy_pin(struct dummy_mirror *mirror, struct onewalk_dummy_pin *arg);
 void dummy_unpin_all(struct dummy_mirror *mirror);
+int dummy_lock(struct dummy_mirror *mirror,
+	       const struct onewalk_dummy_lock *arg);
 
 #endif /* _ONEWALK_DUMMY_H */

@@ -2,8 +2,11 @@
 /*
  * Pages of the process that stay where they are, as for DMA.
  */
+#include <linux/jiffies.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
@@ -113,4 +116,40 @@ void dummy_unpin_all(struct dummy_mirror *mirror)
 	}
 	mirror->pinned = 0;
 	mutex_unlock(&mirror->pin_lock);
+}
+
+/**
+ * dummy_lock() - ONEWALK_DUMMY_LOCK
+ * @mirror: the mirror
+ * @arg: the argument
+ *
+ * For tests of who meets a locked page: it has one more reference, and no pin.
+ */
+int dummy_lock(struct dummy_mirror *mirror,
+	       const struct onewalk_dummy_lock *arg)
+{
+	struct folio *folio;
+	struct page *page;
+	long ret;
+
+	ret = dummy_check_range(arg->addr, 1);
+	if (!ret && arg->msec > ONEWALK_DUMMY_LOCK_MAX_MSEC)
+		ret = -EINVAL;
+	if (ret)
+		return ret;
+
+	ret = pin_batch(mirror->notifier.mm, arg->addr, 1, &page);
+	if (ret < 0)
+		return ret;
+	folio = page_folio(page);
+	folio_get(folio);
+	unpin_user_page(page);
+
+	ret = folio_lock_killable(folio);
+	if (!ret) {
+		schedule_timeout_killable(msecs_to_jiffies(arg->msec));
+		folio_unlock(folio);
+	}
+	folio_put(folio);
+	return ret;
 }

@@ -414,7 +414,7 @@ static const unsigned long with_argument[] = {
 	ONEWALK_DUMMY_RELEASE, ONEWALK_DUMMY_FLAGS,
 	ONEWALK_DUMMY_READ_UNLOCKED, ONEWALK_DUMMY_MIGRATE,
 	ONEWALK_DUMMY_REPORT, ONEWALK_DUMMY_INSPECT, ONEWALK_DUMMY_INFO,
-	ONEWALK_DUMMY_PIN, ONEWALK_DUMMY_CALL,
+	ONEWALK_DUMMY_PIN, ONEWALK_DUMMY_CALL, ONEWALK_DUMMY_LOCK,
 };
 
 TEST_F(input, argument_that_cannot_be_read_is_efault)
@@ -598,6 +598,12 @@ TEST_F(input, other_file_operations_fail)
 	EXPECT_EQ(-1, read(self->fd, buf, sizeof(buf)));
 	EXPECT_EQ(-1, write(self->fd, buf, sizeof(buf)));
 	EXPECT_EQ(-1, pread(self->fd, buf, sizeof(buf), -1));
+}
+
+TEST_F(input, locking_a_page_for_too_long_is_einval)
+{
+	EXPECT_EQ(-EINVAL, dummy_lock(self->fd, self->addr,
+				      ONEWALK_DUMMY_LOCK_MAX_MSEC + 1));
 }
 
 TEST_F(input, pinning_twice_and_unpinning_without_pins_is_harmless)

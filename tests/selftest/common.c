@@ -328,6 +328,16 @@ int dummy_pin(int fd, const void *addr, size_t npages)
 	return ioctl(fd, ONEWALK_DUMMY_PIN, &pin) ? -errno : 0;
 }
 
+int dummy_lock(int fd, const void *addr, unsigned int msec)
+{
+	struct onewalk_dummy_lock lock = {
+		.addr = (uintptr_t)addr,
+		.msec = msec,
+	};
+
+	return ioctl(fd, ONEWALK_DUMMY_LOCK, &lock) ? -errno : 0;
+}
+
 int dummy_migrate(int fd, const void *addr, size_t npages, unsigned int method,
 		  unsigned int flags, uint8_t *status, uint64_t *pfns,
 		  struct onewalk_dummy_migrate *result)
@@ -370,8 +380,8 @@ long to_system(int fd, const void *addr, size_t npages)
 	return ret ?: (long)result.moved;
 }
 
-/* move_pages(2) drains all CPUs first; the page that it moves stays. */
-static void drain_all(void)
+/* move_pages(2) does so first; the page that it moves stays. */
+void drain_all(void)
 {
 	static char page[PAGE] __attribute__((aligned(PAGE)));
 	void *pages = page;

@@ -115,6 +115,8 @@ int dummy_report_masked(int fd, const void *addr, size_t npages,
 			uint64_t *pfns, uint64_t default_flags, uint64_t mask,
 			bool kernel);
 int dummy_pin(int fd, const void *addr, size_t npages);
+/* The page is locked when this begins to wait, and not any more when it returns. */
+int dummy_lock(int fd, const void *addr, unsigned int msec);
 
 /* One request of ONEWALK_DUMMY_MIGRATE; any pointer may be NULL. */
 int dummy_migrate(int fd, const void *addr, size_t npages, unsigned int method,
@@ -204,6 +206,8 @@ uint64_t kpageflags(uint64_t pfn);
 /* what it is charged to: the inode of that cgroup's directory */
 uint64_t kpagecgroup(uint64_t pfn);
 bool page_flag(const void *addr, int flag);
+/* Of pages that each CPU keeps in batches before they go to the LRU list. */
+void drain_all(void);
 /*
  * Of all of this process's pages. Also for a huge page that was shared by fork()
  * and goes to a device: with CONFIG_DEBUG_VM, 7.3's remove_migration_pmd() takes

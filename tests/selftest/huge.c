@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -791,6 +792,47 @@ TEST_F(huge, folio_of_64_kib_moves_or_says_that_it_does_not)
 	EXPECT_EQ(-1, wrong_on_device(self->fd, self->addr, 256, 1));
 	EXPECT_EQ(-1, wrong_page(self->addr, 256, 1));
 	EXPECT_EQ(0, forgotten_pages(self->addr, 256));
+}
+
+static void *lock_huge(void *arg)
+{
+	const FIXTURE_DATA(huge) *self = arg;
+
+	return (void *)(long)dummy_lock(self->fd, self->addr, 300);
+}
+
+static bool is_anon(uint64_t pfn)
+{
+	return kpageflags(pfn) >> KPF_ANON & 1;
+}
+
+/*
+ * Before 6.19 the kernel's migrate_vma_setup() forgets its reference to a huge
+ * page that it finds locked, as can happen at any time.
+ */
+TEST_F(huge, is_not_lost_when_it_was_locked)
+{
+	bool waits = !engine_is_portable() || !kernel_migrates_large_folios();
+	pthread_t thread;
+	void *ret;
+	int tries;
+
+	remember(self);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, lock_huge, self));
+	for (tries = 0; tries < 1000 && !page_flag(self->addr, KPF_LOCKED); tries++)
+		usleep(1000);
+	EXPECT_TRUE(page_flag(self->addr, KPF_LOCKED));
+	EXPECT_EQ(0, migrate(self, 0, 512, ONEWALK_DUMMY_RANGE, 0));
+	EXPECT_EQ(!waits, page_flag(self->addr, KPF_LOCKED));
+	ASSERT_EQ(0, pthread_join(thread, &ret));
+	EXPECT_EQ(NULL, ret);
+
+	madvise(self->addr, NPAGES * PAGE, MADV_DONTNEED);
+	for (tries = 0; tries < 50 && is_anon(self->before[0]); tries++) {
+		drain_all();
+		usleep(100000);
+	}
+	EXPECT_FALSE(is_anon(self->before[0]));
 }
 
 ONEWALK_MAIN

@@ -180,7 +180,8 @@ static void print_owners(int number)
 		fprintf(stderr, "# %ld pages are charged to cgroup %lu\n",
 			owners[i].pages, (long)owners[i].cgroup);
 	snprintf(path, sizeof(path), CGROUP "/p%d", number);
-	fprintf(stderr, "# that of this process is %lu\n", (long)inode(path));
+	fprintf(stderr, "# that of this process is %lu, and of those that are gone %lu\n",
+		(long)inode(path), (long)inode(CGROUP));
 }
 
 /*
@@ -330,10 +331,13 @@ static void account_devices(void)
 	}
 }
 
-/* To the log: pages that are charged to cgroups that nobody has any more. */
+/*
+ * To the log: pages that are charged to cgroups that nobody has any more. The
+ * kernel names the nearest one above that somebody has.
+ */
 static void print_charged(void)
 {
-	const uint64_t root = inode("/sys/fs/cgroup"), ours = inode(CGROUP);
+	const uint64_t root = inode("/sys/fs/cgroup");
 	static uint64_t inodes[4096];
 	int fd = open("/proc/kpagecgroup", O_RDONLY | O_CLOEXEC);
 	uint64_t pfn = 0, charged = 0;
@@ -343,7 +347,7 @@ static void print_charged(void)
 			  pfn * sizeof(*inodes))) > 0) {
 		n /= sizeof(*inodes);
 		for (i = 0; i < n; i++) {
-			if (!inodes[i] || inodes[i] == root || inodes[i] == ours)
+			if (!inodes[i] || inodes[i] == root)
 				continue;
 			if (charged++ < 16)
 				fprintf(stderr, "# pfn %#lx, flags %#lx, is charged to cgroup %lu\n",

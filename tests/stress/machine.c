@@ -48,16 +48,32 @@ static int cgroup_write(int number, const char *file, const char *text)
  * there, but not when one comes back from a device that had filled a hole: and
  * then it warns.
  */
-static void have_huge_pages(void)
+static bool have_huge_page(void)
 {
-	char *addr = mmap(NULL, 4 * HUGE, PROT_READ | PROT_WRITE,
+	char *addr = mmap(NULL, 2 * HUGE, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *huge = (char *)(((uintptr_t)addr + HUGE - 1) & ~(HUGE - 1));
+	bool is_huge;
 
 	if (addr == MAP_FAILED)
-		return;
-	madvise(addr, 4 * HUGE, MADV_HUGEPAGE);
-	memset(addr, 1, 4 * HUGE);
-	munmap(addr, 4 * HUGE);
+		return false;
+	madvise(huge, HUGE, MADV_HUGEPAGE);
+	*huge = 1;
+	is_huge = field("/proc/self/smaps_rollup", "AnonHugePages") > 0;
+	munmap(addr, 2 * HUGE);
+	return is_huge;
+}
+
+static void have_huge_pages(void)
+{
+	int try;
+
+	for (try = 0; try < 20; try++) {
+		if (have_huge_page())
+			return;
+		usleep(100000);
+	}
+	fprintf(stderr, "# no huge page to begin with: the kernel may warn\n");
 }
 
 static void start_player(int i)

@@ -141,12 +141,26 @@ static pid_t fork_child(struct worker *w, bool keeps_files)
 	return pid;
 }
 
-static enum outcome child_ended(pid_t pid, bool killed)
+/* Devices may be opened anew meanwhile, by this process's other threads. */
+static int wait_for(pid_t pid, bool killed, unsigned int usec)
 {
 	int status;
 
+	pthread_rwlock_unlock(&files_lock);
+	if (killed) {
+		usleep(usec);
+		kill(pid, SIGKILL);
+	}
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
+	pthread_rwlock_rdlock(&files_lock);
+	return status;
+}
+
+static enum outcome child_ended(pid_t pid, bool killed, unsigned int usec)
+{
+	int status = wait_for(pid, killed, usec);
+
 	/* memory cgroups kill, too */
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
 		return killed ? DONE : FAILED;
@@ -166,7 +180,7 @@ static enum outcome fork_for(struct worker *w, unsigned int ms, void (*end)(void
 	if (pid < 0)
 		return BUSY;
 	if (pid)
-		return child_ended(pid, false);
+		return child_ended(pid, false, 0);
 	run_ops(w, until);
 	end();
 	_exit(127);
@@ -200,11 +214,8 @@ enum outcome op_fork_kill(struct worker *w)
 
 	if (pid < 0)
 		return BUSY;
-	if (pid) {
-		usleep(below(w, 300000));
-		kill(pid, SIGKILL);
-		return child_ended(pid, true);
-	}
+	if (pid)
+		return child_ended(pid, true, below(w, 300000));
 	while (!control->stop && !keeps_files)
 		run_ops(w, -1ULL);
 	pause();

@@ -306,4 +306,19 @@ struct onewalk_dummy_call {
 
 #define ONEWALK_DUMMY_CALL		_IOWR('H', 0x46, struct onewalk_dummy_call)
 
+/* The longest time that a page can be kept locked. */
+#define ONEWALK_DUMMY_LOCK_MAX_MSEC	10000
+
+/**
+ * struct onewalk_dummy_lock - lock a page's folio, as reclaim may at any time
+ * @addr: in: user address, page aligned
+ * @msec: in: how long; the call returns when it is unlocked
+ */
+struct onewalk_dummy_lock {
+	__u64	addr;
+	__u64	msec;
+};
+
+#define ONEWALK_DUMMY_LOCK		_IOW('H', 0x47, struct onewalk_dummy_lock)
+
 #endif /* _UAPI_ONEWALK_DUMMY_H */
