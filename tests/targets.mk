@@ -10,6 +10,7 @@
 #   make hmm-tests [KERNEL=7.3] [ENGINE=portable]  the kernel's own tests of device memory
 #   make stress [DURATION=600] [KERNEL=7.3-debug] [ENGINE=unified] [SEED=...]
 #     WITHOUT="OPERATION..."          everything at random, at once, from a seed that is printed
+#   make bench [KERNEL=7.3] [SCENARIO="present holes..."]  what it costs, in instructions
 #   make shell [KERNEL=7.3]           an interactive guest
 #   make list-tests, make list-kernels
 
@@ -18,7 +19,7 @@ KERNEL ?= 7.3
 DURATION ?= 600
 export KERNELS TESTS WITHOUT
 
-.PHONY: demo check check-all mutants hmm-tests stress shell list-tests list-kernels
+.PHONY: demo check check-all mutants hmm-tests stress bench shell list-tests list-kernels
 demo:
 	@tests/vm/demo $(KERNEL)
 
@@ -37,6 +38,9 @@ hmm-tests:
 
 stress:
 	@tests/vm/stress $(stress_kernel) $(DURATION) $(or $(ENGINE),unified) $(SEED)
+
+bench:
+	@tests/vm/bench $(KERNEL) $(SCENARIO)
 
 shell:
 	@tests/vm/build $(KERNEL) >/dev/null

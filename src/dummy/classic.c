@@ -7,6 +7,7 @@
  * walks, and after them, is the same code for every method.
  */
 #include <linux/hmm.h>
+#include <linux/ktime.h>
 #include <linux/migrate.h>
 #include <linux/slab.h>
 
@@ -14,11 +15,14 @@
 
 static unsigned long kernel_select(unsigned long flags)
 {
+	unsigned long compound = flags & ONEWALK_MIGRATE_SELECT_COMPOUND ?
+		MIGRATE_VMA_SELECT_COMPOUND : 0;
+
 	if (flags & ONEWALK_MIGRATE_SELECT_DEVICE_PRIVATE)
-		return MIGRATE_VMA_SELECT_DEVICE_PRIVATE;
+		return MIGRATE_VMA_SELECT_DEVICE_PRIVATE | compound;
 	if (flags & ONEWALK_MIGRATE_SELECT_DEVICE_COHERENT)
-		return MIGRATE_VMA_SELECT_DEVICE_COHERENT;
-	return MIGRATE_VMA_SELECT_SYSTEM;
+		return MIGRATE_VMA_SELECT_DEVICE_COHERENT | compound;
+	return MIGRATE_VMA_SELECT_SYSTEM | compound;
 }
 
 static struct migrate_vma kernel_args(const struct onewalk_migrate *migrate)
@@ -112,11 +116,13 @@ static unsigned long from_hmm(unsigned long hmm)
 /**
  * dummy_classic_fault() - hmm_range_fault()
  * @range: as for onewalk_range_fault(), with neither migrate nor status
+ * @ns: what the time that it took is added to; to translate its answer is our
+ *	affair, and not in it
  *
  * Return: as hmm_range_fault(); the report is in the layout of &enum
  * onewalk_pfn_flags.
  */
-int dummy_classic_fault(struct onewalk_range *range)
+int dummy_classic_fault(struct onewalk_range *range, u64 *ns)
 {
 	unsigned long npages = (range->end - range->start) >> PAGE_SHIFT;
 	struct hmm_range hmm = {
@@ -138,7 +144,9 @@ int dummy_classic_fault(struct onewalk_range *range)
 	for (i = 0; i < npages; i++)
 		hmm.hmm_pfns[i] = to_hmm(range->hmm_pfns[i]);
 
+	*ns -= ktime_get_ns();
 	ret = hmm_range_fault(&hmm);
+	*ns += ktime_get_ns();
 	for (i = 0; i < npages && !ret; i++)
 		range->hmm_pfns[i] = from_hmm(hmm.hmm_pfns[i]);
 	kvfree(hmm.hmm_pfns);

@@ -251,7 +251,7 @@ unsigned long dummy_map_migrated(struct dummy_mirror *mirror,
 int dummy_classic_setup(struct onewalk_migrate *migrate);
 void dummy_classic_pages(struct onewalk_migrate *migrate);
 void dummy_classic_finalize(struct onewalk_migrate *migrate);
-int dummy_classic_fault(struct onewalk_range *range);
+int dummy_classic_fault(struct onewalk_range *range, u64 *ns);
 
 /* migrate.c */
 int dummy_migrate_range(struct dummy_mirror *mirror,

@@ -8,6 +8,7 @@
  * what came along, finalize.
  */
 #include <linux/jiffies.h>
+#include <linux/ktime.h>
 #include <linux/minmax.h>
 #include <linux/nodemask.h>
 #include <linux/sched/signal.h>
@@ -75,20 +76,35 @@ static bool wants(const struct piece *piece, u32 flag)
 	return piece->job->arg->flags & flag;
 }
 
+static u64 *ns_of(const struct job *job, enum onewalk_dummy_stage stage)
+{
+	return &job->arg->ns[stage];
+}
+
 static int prepare_range(struct piece *piece)
 {
-	int ret = onewalk_range_fault(&piece->range);
+	u64 *ns = ns_of(piece->job, ONEWALK_DUMMY_STAGE_SETUP);
+	int ret;
 
+	*ns -= ktime_get_ns();
+	ret = onewalk_range_fault(&piece->range);
 	if (!ret)
 		onewalk_migrate_range_setup(&piece->range);
+	*ns += ktime_get_ns();
 	return ret;
 }
 
 static int prepare_setup(struct piece *piece)
 {
+	u64 *ns = ns_of(piece->job, ONEWALK_DUMMY_STAGE_SETUP);
+	int ret;
+
 	if (wants(piece, ONEWALK_DUMMY_MIGRATE_FAULT))
 		piece->migrate.flags |= ONEWALK_MIGRATE_FAULT;
-	return onewalk_migrate_setup(&piece->migrate);
+	*ns -= ktime_get_ns();
+	ret = onewalk_migrate_setup(&piece->migrate);
+	*ns += ktime_get_ns();
+	return ret;
 }
 
 static int fault_classic(struct piece *piece)
@@ -97,15 +113,22 @@ static int fault_classic(struct piece *piece)
 
 	range.migrate = NULL;
 	range.default_flags &= ~(unsigned long)ONEWALK_PFN_REQ_MIGRATE;
-	return dummy_classic_fault(&range);
+	return dummy_classic_fault(&range, ns_of(piece->job,
+						 ONEWALK_DUMMY_STAGE_FAULT));
 }
 
 /* migrate_vma_setup() does not look at the permissions: that is our job. */
 static int setup_classic(struct piece *piece)
 {
+	u64 *ns = ns_of(piece->job, ONEWALK_DUMMY_STAGE_SETUP);
+	int ret;
+
 	if (!(piece->migrate.vma->vm_flags & VM_READ))
 		return -EFAULT;
-	return dummy_classic_setup(&piece->migrate);
+	*ns -= ktime_get_ns();
+	ret = dummy_classic_setup(&piece->migrate);
+	*ns += ktime_get_ns();
+	return ret;
 }
 
 static int prepare_fault_migrate(struct piece *piece)
@@ -115,13 +138,30 @@ static int prepare_fault_migrate(struct piece *piece)
 	return ret ? ret : setup_classic(piece);
 }
 
-static bool something_missing(const struct onewalk_migrate *migrate)
+static void finalize(struct piece *piece,
+		     void (*how)(struct onewalk_migrate *migrate))
 {
-	unsigned long i;
+	u64 *ns = ns_of(piece->job, ONEWALK_DUMMY_STAGE_FINALIZE);
 
-	for (i = 0; i < migrate->npages; i++)
-		if (!(migrate->src[i] & MIGRATE_PFN_MIGRATE))
+	*ns -= ktime_get_ns();
+	how(&piece->migrate);
+	*ns += ktime_get_ns();
+}
+
+static bool something_missing(const struct piece *piece)
+{
+	const struct onewalk_migrate *migrate = &piece->migrate;
+	unsigned long i, wanted;
+
+	for (i = 0; i < migrate->npages; i += dummy_step(migrate->src[i])) {
+		wanted = MIGRATE_PFN_MIGRATE;
+		/* A hole becomes what the device wants. */
+		if (wants(piece, ONEWALK_DUMMY_MIGRATE_WRITE) &&
+		    (migrate->src[i] & MIGRATE_PFN_VALID))
+			wanted |= MIGRATE_PFN_WRITE;
+		if ((migrate->src[i] & wanted) != wanted)
 			return true;
+	}
 	return false;
 }
 
@@ -130,14 +170,14 @@ static int prepare_migrate_fault_migrate(struct piece *piece)
 	int ret = setup_classic(piece);
 
 	if (ret || !wants(piece, ONEWALK_DUMMY_MIGRATE_FAULT) ||
-	    !something_missing(&piece->migrate))
+	    !something_missing(piece))
 		return ret;
 
 	/*
 	 * Nothing may fault while pages are locked: all of it goes back. To
 	 * unmap what is shared after fork() has moved the sequence number.
 	 */
-	dummy_classic_finalize(&piece->migrate);
+	finalize(piece, dummy_classic_finalize);
 	piece->range.notifier_seq =
 		mmu_interval_read_begin(piece->range.notifier);
 	ret = fault_classic(piece);
@@ -187,8 +227,11 @@ static void move_piece(struct piece *piece)
 {
 	struct onewalk_migrate *migrate = &piece->migrate;
 	struct job *job = piece->job;
+	u64 *ns = ns_of(job, ONEWALK_DUMMY_STAGE_PAGES);
 
+	*ns -= ktime_get_ns();
 	method_of(job)->pages(migrate);
+	*ns += ktime_get_ns();
 	job->arg->moved += dummy_moved(migrate);
 	if (job->to_device)
 		job->arg->mapped += dummy_map_migrated(job->mirror, migrate,
@@ -208,7 +251,7 @@ static void complete_piece(struct piece *piece)
 		dummy_copy(job->mirror, migrate, job->to_device);
 	if (!gives_up)
 		move_piece(piece);
-	method_of(job)->finalize(migrate);
+	finalize(piece, method_of(job)->finalize);
 }
 
 static unsigned long select_flags(const struct job *job)
@@ -358,7 +401,6 @@ static int check_flags(const struct onewalk_dummy_migrate *arg)
 			  ONEWALK_DUMMY_MIGRATE_COMPOUND |
 			  ONEWALK_DUMMY_MIGRATE_ANEW;
 	const u32 ours = ONEWALK_DUMMY_MIGRATE_SKIP_NODE |
-			 ONEWALK_DUMMY_MIGRATE_COMPOUND |
 			 ONEWALK_DUMMY_MIGRATE_ANEW;
 
 	if (arg->method >= ONEWALK_DUMMY_NR_METHODS || (arg->flags & ~known))
@@ -477,6 +519,7 @@ int dummy_migrate_range(struct dummy_mirror *mirror,
 	arg->moved = 0;
 	arg->collected = 0;
 	arg->mapped = 0;
+	memset(arg->ns, 0, sizeof(arg->ns));
 
 	ret = dummy_check_table(arg->addr, arg->npages);
 	if (!ret)

@@ -151,6 +151,13 @@ static int use_nothing(struct dummy_mirror *mirror,
 	return 0;
 }
 
+static int fault_classic(struct onewalk_range *range)
+{
+	u64 ns = 0;
+
+	return dummy_classic_fault(range, &ns);
+}
+
 static int report(struct dummy_mirror *mirror,
 		  const struct onewalk_dummy_report *arg, unsigned long *pfns)
 {
@@ -167,7 +174,7 @@ static int report(struct dummy_mirror *mirror,
 	if (arg->unlocked)
 		return onewalk_range_fault_unlocked(&range, DUMMY_PATIENCE);
 	return dummy_fault_and_use(mirror, &range,
-				   arg->kernel ? dummy_classic_fault :
+				   arg->kernel ? fault_classic :
 						 onewalk_range_fault,
 				   use_nothing, NULL, false);
 }

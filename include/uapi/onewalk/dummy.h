@@ -105,6 +105,19 @@ enum onewalk_dummy_method {
 	ONEWALK_DUMMY_NR_METHODS,
 };
 
+/* What struct onewalk_dummy_migrate tells the time of. */
+enum onewalk_dummy_stage {
+	/* hmm_range_fault() */
+	ONEWALK_DUMMY_STAGE_FAULT,
+	/* migrate_vma_setup(), or all that the method of ours does in its place */
+	ONEWALK_DUMMY_STAGE_SETUP,
+	/* migrate_vma_pages() or onewalk_migrate_pages() */
+	ONEWALK_DUMMY_STAGE_PAGES,
+	/* migrate_vma_finalize() or onewalk_migrate_finalize() */
+	ONEWALK_DUMMY_STAGE_FINALIZE,
+	ONEWALK_DUMMY_NR_STAGES,
+};
+
 /* Flags of struct onewalk_dummy_migrate. */
 #define ONEWALK_DUMMY_MIGRATE_FAULT	(1U << 0) /* fault in what is missing */
 #define ONEWALK_DUMMY_MIGRATE_WRITE	(1U << 1) /* for writing; needs FAULT */
@@ -133,8 +146,7 @@ enum onewalk_dummy_method {
  *	was done before the error.
  * @method: in: &enum onewalk_dummy_method
  * @flags: in: ONEWALK_DUMMY_MIGRATE_*
- *	UNLOCKED goes with RANGE only, SKIP_NODE, COMPOUND and ANEW with RANGE
- *	and SETUP
+ *	UNLOCKED goes with RANGE only, SKIP_NODE and ANEW with RANGE and SETUP
  * @nid: in: node number for SKIP_NODE
  * @retries: out: how often the call returned -EBUSY and was repeated
  * @moved: out: number of pages that migrated
@@ -143,6 +155,8 @@ enum onewalk_dummy_method {
  *	that moved, and with a method that reports (all but SETUP and
  *	KERNEL_MIGRATE) also those that it found and that stayed. None of a VMA
  *	in which anything else changed meanwhile: the device faults again.
+ * @ns: out: how long each &enum onewalk_dummy_stage took, in ns, all tries
+ *	together. To find destinations and to copy is not in it.
  */
 struct onewalk_dummy_migrate {
 	__u64	addr;
@@ -156,6 +170,7 @@ struct onewalk_dummy_migrate {
 	__u64	moved;
 	__u64	collected;
 	__u64	mapped;
+	__u64	ns[ONEWALK_DUMMY_NR_STAGES];
 };
 
 /*
