@@ -24,6 +24,8 @@
 #define flush_tlb_mm_range	onewalk_k_flush_tlb_mm_range
 #define folio_remove_rmap_ptes	onewalk_k_folio_remove_rmap_ptes
 #define page_remove_rmap	onewalk_k_page_remove_rmap
+#define folio_add_anon_rmap_ptes	onewalk_k_folio_add_anon_rmap_ptes
+#define page_add_anon_rmap	onewalk_k_page_add_anon_rmap
 #define swap_migration_ad_supported		\
 	onewalk_k_swap_migration_ad_supported
 #define __split_huge_pmd	onewalk_k_split_huge_pmd
@@ -106,8 +108,18 @@ static inline pte_t *pte_offset_map_lock(struct mm_struct *mm, pmd_t *pmdp,
 #ifndef ONEWALK_HAVE_FOLIO_REMOVE_RMAP_PTE
 #define folio_remove_rmap_pte(folio, page, vma)				\
 	page_remove_rmap(page, vma, false)
+#define folio_add_anon_rmap_pte(folio, page, vma, addr, flags)		\
+	page_add_anon_rmap(page, vma, addr, flags)
 #define folio_try_share_anon_rmap_pte(folio, page)			\
 	page_try_share_anon_rmap(page)
+#endif
+
+#ifndef ONEWALK_HAVE_PTE_MKWRITE_NOVMA
+#define pte_mkwrite_novma(pte)	pte_mkwrite(pte)
+#endif
+
+#ifndef VM_SHADOW_STACK
+#define VM_SHADOW_STACK		VM_NONE
 #endif
 
 #ifndef ONEWALK_HAVE_PMDP_GET_LOCKLESS

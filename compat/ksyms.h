@@ -42,10 +42,12 @@ void flush_tlb_mm_range(struct mm_struct *mm, unsigned long start,
 
 #ifdef ONEWALK_HAVE_FOLIO_REMOVE_RMAP_PTE
 #define ONEWALK_KSYMS_RMAP(X)						\
-	X(folio_remove_rmap_ptes, folio_remove_rmap_ptes, "collect.c", NULL)
+	X(folio_remove_rmap_ptes, folio_remove_rmap_ptes, "collect.c", NULL) \
+	X(folio_add_anon_rmap_ptes, folio_add_anon_rmap_ptes, "finalize.c", NULL)
 #else
 #define ONEWALK_KSYMS_RMAP(X)						\
-	X(page_remove_rmap, page_remove_rmap, "collect.c", NULL)
+	X(page_remove_rmap, page_remove_rmap, "collect.c", NULL)	\
+	X(page_add_anon_rmap, page_add_anon_rmap, "finalize.c", NULL)
 #endif
 
 #if defined(ONEWALK_HAVE_PTE_OFFSET_MAP_LOCK_INLINE)

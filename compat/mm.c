@@ -65,11 +65,25 @@ void folio_remove_rmap_ptes(struct folio *folio, struct page *page,
 {
 	static_call(ksym_folio_remove_rmap_ptes)(folio, page, nr_pages, vma);
 }
+
+void folio_add_anon_rmap_ptes(struct folio *folio, struct page *page,
+			      int nr_pages, struct vm_area_struct *vma,
+			      unsigned long addr, rmap_t flags)
+{
+	static_call(ksym_folio_add_anon_rmap_ptes)(folio, page, nr_pages, vma,
+						   addr, flags);
+}
 #else
 void page_remove_rmap(struct page *page, struct vm_area_struct *vma,
 		      bool compound)
 {
 	static_call(ksym_page_remove_rmap)(page, vma, compound);
+}
+
+void page_add_anon_rmap(struct page *page, struct vm_area_struct *vma,
+			unsigned long addr, rmap_t flags)
+{
+	static_call(ksym_page_add_anon_rmap)(page, vma, addr, flags);
 }
 #endif
 

@@ -184,6 +184,24 @@ static int look_again(struct onewalk_call *call, unsigned long addr,
 	return ret;
 }
 
+static unsigned long pfn_of(unsigned long pfn)
+{
+	return pfn & ~(ONEWALK_PFN_FLAGS | ONEWALK_PFN_PRIVATE);
+}
+
+static bool is_fit_page(unsigned long pfn)
+{
+	const unsigned long fit = ONEWALK_PFN_COLLECT | ONEWALK_PFN_VALID;
+
+	return (pfn & fit) == fit;
+}
+
+static bool is_fit_hole(unsigned long pfn)
+{
+	return (pfn & ONEWALK_PFN_COLLECT) && !(pfn & ONEWALK_PFN_VALID) &&
+	       !pfn_of(pfn);
+}
+
 /*
  * The usual case: a page was found fit, and its entry says now what it said then.
  * What the entry does not tell is asked when the folio is locked.
@@ -197,9 +215,21 @@ static bool says_what_it_said(const struct onewalk_call *call,
 	if (entry->kind == ONEWALK_DEVICE &&
 	    entry->owner != call->migrate->pgmap_owner)
 		return false;
-	return (pfn & ONEWALK_PFN_COLLECT) && (pfn & ONEWALK_PFN_VALID) &&
-	       entry->pfn == (pfn & ~(ONEWALK_PFN_FLAGS | ONEWALK_PFN_PRIVATE)) &&
+	return is_fit_page(pfn) && entry->pfn == pfn_of(pfn) &&
 	       entry->write == !!(pfn & ONEWALK_PFN_WRITE);
+}
+
+/* What is there, and whether it can be collected. */
+static int look_before(struct onewalk_call *call, unsigned long addr, pte_t pte,
+		       unsigned long pfn, struct onewalk_entry *entry)
+{
+	onewalk_look_at_pte(pte, entry);
+	if (says_what_it_said(call, pfn, entry) &&
+	    !PageCompound(pfn_to_page(entry->pfn)))
+		return 0;
+	if (entry->kind == ONEWALK_HOLE && is_fit_hole(pfn))
+		return 0;
+	return look_again(call, addr, entry);
 }
 
 static int collect_entry(struct onewalk_call *call, struct table *table,
@@ -210,12 +240,9 @@ static int collect_entry(struct onewalk_call *call, struct table *table,
 	unsigned long output = ONEWALK_PFN_MIGRATE;
 	enum onewalk_status status;
 	struct onewalk_entry entry;
-	int ret = 0;
+	int ret;
 
-	onewalk_look_at_pte(ptep_get(ptep), &entry);
-	if (!says_what_it_said(call, *pfn, &entry) ||
-	    PageCompound(pfn_to_page(entry.pfn)))
-		ret = look_again(call, addr, &entry);
+	ret = look_before(call, addr, ptep_get(ptep), *pfn, &entry);
 	if (ret || !(*pfn & ONEWALK_PFN_COLLECT))
 		return ret;
 
@@ -302,7 +329,7 @@ static int collect_small_holes(struct onewalk_call *call, unsigned long addr,
 		i = onewalk_index(call, addr);
 		if (!(pfns[i] & ONEWALK_PFN_COLLECT))
 			continue;
-		ret = look_again(call, addr, &hole);
+		ret = is_fit_hole(pfns[i]) ? 0 : look_again(call, addr, &hole);
 		if (ret)
 			return ret;
 		if (pfns[i] & ONEWALK_PFN_COLLECT)
@@ -625,4 +652,5 @@ const struct onewalk_engine onewalk_unified = {
 	.split		= onewalk_split,
 	.drain_all	= lru_add_drain_all,
 	.collect	= unified_collect,
+	.finalize	= onewalk_finalize,
 };

@@ -216,7 +216,7 @@ static bool any_off_lru(const struct onewalk_call *call)
 	struct page *page;
 	unsigned long pfn;
 
-	for (i = 0; i < npages; i++) {
+	for (i = call->off_lru - 1; i < npages; i++) {
 		onewalk_resched(i);
 		pfn = call->range->hmm_pfns[i];
 		if (!(pfn & ONEWALK_PFN_COLLECT))

@@ -336,8 +336,8 @@ void onewalk_settle_huge(struct onewalk_migrate *migrate)
 	unsigned long i, nr;
 
 	for (i = 0; i < migrate->npages; i += nr) {
+		nr = huge_folio(migrate->src[i]) ? ONEWALK_PMD_NR : 1;
 		src = hidden_folio(migrate->src[i]);
-		nr = src ? ONEWALK_PMD_NR : 1;
 		dst = heir(migrate, i);
 		if (src && !(migrate->src[i] & MIGRATE_PFN_MIGRATE))
 			onewalk_show(migrate->vma, address(migrate, i), src);

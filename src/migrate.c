@@ -223,14 +223,12 @@ static void give_up(const struct onewalk_migrate *migrate)
  */
 void onewalk_migrate_finalize(struct onewalk_migrate *migrate)
 {
-	struct migrate_vma args = onewalk_kernel_args(migrate);
-
 	if (!migrate->moved)
 		give_up(migrate);
 	if (migrate->huge)
 		onewalk_settle_huge(migrate);
 	if (migrate->npages)
-		migrate_vma_finalize(&args);
+		onewalk_engine->finalize(migrate);
 	migrate->npages = 0;
 }
 EXPORT_SYMBOL_GPL(onewalk_migrate_finalize);

@@ -70,6 +70,7 @@ struct onewalk_entry {
  * @status: NULL, or the caller's array
  * @vma: the VMA under the scan
  * @never: nothing in it ever migrates
+ * @usual: ONEWALK_MIGRATE_SELECT_* of those whose pages are all asked to migrate
  * @locked: NULL, or cleared when a fault dropped the mmap lock
  * @addr: where the scan stopped
  * @write: the page at @addr has to be faulted for writing
@@ -82,7 +83,8 @@ struct onewalk_entry {
  * @looked: the look-ahead is over: all entries hold their output. Before, those
  *	from @addr on hold their input.
  * @was_fit: the look-ahead found fit what is looked at again
- * @off_lru: a page that is to be collected was not on the LRU when seen
+ * @off_lru: 0, or the number of the first page that is to be collected and that
+ *	was not on the LRU when seen, counted from 1
  * @drained: the LRU batches of all CPUs were drained
  * @held: how many folios are locked for this call
  * @bracket: its invalidate bracket is open
@@ -94,6 +96,7 @@ struct onewalk_call {
 	u8			*status;
 	struct vm_area_struct	*vma;
 	bool			never;
+	unsigned long		usual;
 	bool			*locked;
 	unsigned long		addr;
 	bool			write;
@@ -105,7 +108,7 @@ struct onewalk_call {
 	unsigned long		split_at;
 	bool			looked;
 	bool			was_fit;
-	bool			off_lru;
+	unsigned long		off_lru;
 	bool			drained;
 	unsigned long		held;
 	bool			bracket;
@@ -115,6 +118,43 @@ static inline unsigned long onewalk_index(const struct onewalk_call *call,
 					  unsigned long addr)
 {
 	return (addr - call->range->start) >> PAGE_SHIFT;
+}
+
+/* The caller's input: @pfn is an entry of hmm_pfns while a call is under way. */
+static inline unsigned long onewalk_input_of(unsigned long pfn)
+{
+	return (pfn & ONEWALK_PFN_INOUT_FLAGS) |
+	       (pfn & ONEWALK_PFN_WAS) << ONEWALK_PFN_WAS_SHIFT;
+}
+
+/* What is to be reported, which remembers the input that it replaces. */
+static inline unsigned long onewalk_output_over(unsigned long input,
+						unsigned long output)
+{
+	return output | (input & ONEWALK_PFN_INOUT_FLAGS) |
+	       (input & ONEWALK_PFN_REQ_FLAGS) >> ONEWALK_PFN_WAS_SHIFT;
+}
+
+/* What is asked of a page: @pfn is its entry as the caller filled it. */
+static inline unsigned long onewalk_request(const struct onewalk_call *call,
+					    unsigned long pfn)
+{
+	const struct onewalk_range *range = call->range;
+	unsigned long req = (pfn & range->pfn_flags_mask &
+			     ONEWALK_PFN_REQ_FLAGS) | range->default_flags;
+
+	if ((req & ONEWALK_PFN_REQ_MIGRATE) && call->migrate &&
+	    (call->migrate->flags & ONEWALK_MIGRATE_FAULT))
+		req |= ONEWALK_PFN_REQ_FAULT;
+	return req;
+}
+
+static inline void onewalk_set_status(const struct onewalk_call *call,
+				      unsigned long i,
+				      enum onewalk_status status)
+{
+	if (call->status)
+		call->status[i] = status;
 }
 
 /* Locked by who faults on it, and calls us. */
@@ -170,10 +210,6 @@ static inline void onewalk_resched(unsigned long i)
 #define ONEWALK_NEED_LOOK	4
 
 /* range.c */
-unsigned long onewalk_input_of(unsigned long pfn);
-unsigned long onewalk_output_over(unsigned long input, unsigned long output);
-unsigned long onewalk_request(const struct onewalk_call *call,
-			      unsigned long pfn);
 unsigned long onewalk_report(const struct onewalk_call *call,
 			     unsigned long pfn);
 bool onewalk_may_move_whole(const struct onewalk_call *call);
@@ -189,8 +225,10 @@ unsigned long onewalk_look_alike(struct onewalk_call *call, unsigned long addr,
 				 unsigned long end);
 int onewalk_end_look(struct onewalk_call *call);
 bool onewalk_nothing_fit(const struct onewalk_call *call);
-void onewalk_set_status(const struct onewalk_call *call, unsigned long i,
-			enum onewalk_status status);
+bool onewalk_is_swapped(struct onewalk_call *call, unsigned long addr,
+			pte_t pte);
+bool onewalk_look_at_usual(struct onewalk_call *call, unsigned long addr,
+			   pte_t pte);
 void onewalk_stop_status(u8 *status, unsigned long npages);
 enum onewalk_status onewalk_page_status(const struct onewalk_call *call,
 					struct page *page);
@@ -217,6 +255,8 @@ struct onewalk_walk {
 
 int onewalk_walk(struct onewalk_call *call, const struct onewalk_walk *walk,
 		 unsigned long addr, unsigned long end);
+int onewalk_scan_and_fault(struct onewalk_call *call, unsigned long addr,
+			   unsigned long end);
 int onewalk_scan(struct onewalk_call *call, unsigned long addr,
 		 unsigned long end);
 int onewalk_scan_pmd(struct onewalk_call *call, pmd_t *pmdp, unsigned long addr,
@@ -268,6 +308,7 @@ struct migrate_vma onewalk_kernel_args(const struct onewalk_migrate *migrate);
  *	0, -EAGAIN when a page that had to be there vanished, or an errno; before
  *	the look-ahead also ONEWALK_NEED_* when there has to be one. Unless it is
  *	0 nothing is prepared.
+ * @finalize: map what is there now, and let go of it
  */
 struct onewalk_engine {
 	const char	*name;
@@ -278,6 +319,7 @@ struct onewalk_engine {
 	int		(*split)(struct onewalk_call *call);
 	void		(*drain_all)(void);
 	int		(*collect)(struct onewalk_call *call);
+	void		(*finalize)(struct onewalk_migrate *migrate);
 };
 
 extern const struct onewalk_engine onewalk_portable;
@@ -285,6 +327,9 @@ extern const struct onewalk_engine onewalk_unified;
 
 /* main.c */
 extern const struct onewalk_engine *onewalk_engine;
+
+/* finalize.c */
+void onewalk_finalize(struct onewalk_migrate *migrate);
 
 /* own.c */
 

@@ -350,8 +350,16 @@ static int portable_collect(struct onewalk_call *call)
 	return ret;
 }
 
+static void portable_finalize(struct onewalk_migrate *migrate)
+{
+	struct migrate_vma args = onewalk_kernel_args(migrate);
+
+	migrate_vma_finalize(&args);
+}
+
 const struct onewalk_engine onewalk_portable = {
 	.name		= "portable",
 	.split		= portable_split,
 	.collect	= portable_collect,
+	.finalize	= portable_finalize,
 };

@@ -15,6 +15,7 @@
 #include <linux/hmm.h>
 #include <linux/hugetlb.h>
 #include <linux/ksm.h>
+#include <linux/leafops.h>
 #include <linux/memremap.h>
 #include <linux/oom.h>
 #include <linux/sched/signal.h>
@@ -24,27 +25,6 @@
 
 /* How often a call starts over before it reports -EBUSY. */
 #define MAX_ROUNDS	8
-
-/*
- * onewalk_input_of() - the caller's input
- * @pfn: what an entry of hmm_pfns holds while a call is under way
- */
-unsigned long onewalk_input_of(unsigned long pfn)
-{
-	return (pfn & ONEWALK_PFN_INOUT_FLAGS) |
-	       (pfn & ONEWALK_PFN_WAS) << ONEWALK_PFN_WAS_SHIFT;
-}
-
-/*
- * onewalk_output_over() - an output that remembers the input that it replaces
- * @input: the entry of hmm_pfns, as the caller filled it
- * @output: what is to be reported
- */
-unsigned long onewalk_output_over(unsigned long input, unsigned long output)
-{
-	return output | (input & ONEWALK_PFN_INOUT_FLAGS) |
-	       (input & ONEWALK_PFN_REQ_FLAGS) >> ONEWALK_PFN_WAS_SHIFT;
-}
 
 /* Entries from @addr on are still input; those before it become so again. */
 static void restore_input(struct onewalk_call *call, unsigned long addr)
@@ -72,19 +52,6 @@ static void keep_output(struct onewalk_call *call)
 	}
 }
 
-/*
- * onewalk_set_status() - say what became of a page
- * @call: the call
- * @i: index of the page in the range
- * @status: what
- */
-void onewalk_set_status(const struct onewalk_call *call, unsigned long i,
-			enum onewalk_status status)
-{
-	if (call->status)
-		call->status[i] = status;
-}
-
 /* Until a page has its turn. */
 static void clear_status(const struct onewalk_call *call)
 {
@@ -106,24 +73,6 @@ void onewalk_stop_status(u8 *status, unsigned long npages)
 	for (i = 0; status && i < npages; i++)
 		if (status[i] == ONEWALK_STATUS_MIGRATING)
 			status[i] = ONEWALK_STATUS_STOPPED;
-}
-
-/*
- * onewalk_request() - what is asked of a page
- * @call: the call
- * @pfn: the page's entry of hmm_pfns, as the caller filled it
- */
-unsigned long onewalk_request(const struct onewalk_call *call,
-			      unsigned long pfn)
-{
-	const struct onewalk_range *range = call->range;
-	unsigned long req = (pfn & range->pfn_flags_mask &
-			     ONEWALK_PFN_REQ_FLAGS) | range->default_flags;
-
-	if ((req & ONEWALK_PFN_REQ_MIGRATE) && call->migrate &&
-	    (call->migrate->flags & ONEWALK_MIGRATE_FAULT))
-		req |= ONEWALK_PFN_REQ_FAULT;
-	return req;
 }
 
 /* Of a page that this phase has not looked at yet. */
@@ -247,11 +196,22 @@ static bool special_vma(struct vm_area_struct *vma)
 	       vma_is_dax(vma);
 }
 
+/* Is it asked of all pages that they migrate? */
+static bool is_usual(const struct onewalk_call *call)
+{
+	return call->migrate && !call->never && !call->range->pfn_flags_mask &&
+	       (call->range->default_flags & ONEWALK_PFN_REQ_MIGRATE) &&
+	       IS_ENABLED(CONFIG_ARCH_HAS_PTE_SPECIAL);
+}
+
 static void enter_vma(struct onewalk_call *call, struct vm_area_struct *vma)
 {
 	call->vma = vma;
 	/* A device's page has no room for tags. */
 	call->never = vma && (special_vma(vma) || (vma->vm_flags & VM_MTE));
+	call->usual = vma && is_usual(call) ? call->migrate->flags &
+		(ONEWALK_MIGRATE_SELECT_SYSTEM |
+		 ONEWALK_MIGRATE_SELECT_DEVICE_PRIVATE) : 0;
 }
 
 /* Why a page that is to migrate stays, or ONEWALK_STATUS_MIGRATING. */
@@ -481,14 +441,15 @@ bool onewalk_fit_for_whole(const struct onewalk_call *call,
 	}
 }
 
-/* In the batch of some CPU: it would not be isolated. */
-static bool off_lru(const struct onewalk_entry *entry)
+static bool has_system_page(const struct onewalk_entry *entry)
 {
-	struct page *page = pfn_to_page(entry->pfn);
+	return entry->kind == ONEWALK_PAGE || entry->kind == ONEWALK_PROTNONE;
+}
 
-	if (entry->kind != ONEWALK_PAGE && entry->kind != ONEWALK_PROTNONE)
-		return false;
-	return !is_zone_device_page(page) && !PageLRU(page);
+/* In the batch of some CPU: it would not be isolated. */
+static bool off_lru(struct page *page)
+{
+	return !PageLRU(page) && !is_zone_device_page(page);
 }
 
 /*
@@ -589,11 +550,118 @@ int onewalk_look(struct onewalk_call *call, unsigned long addr,
 
 	if (status == ONEWALK_STATUS_MIGRATING) {
 		output |= ONEWALK_PFN_COLLECT | entry->pfn;
-		call->off_lru |= off_lru(entry);
+		if (!call->off_lru && has_system_page(entry) &&
+		    off_lru(pfn_to_page(entry->pfn)))
+			call->off_lru = i + 1;
 	}
 	*pfn = onewalk_output_over(*pfn, output);
 	onewalk_set_status(call, i, status);
 	return 0;
+}
+
+/* A page is there, but not as it is asked for. */
+static bool lacks_write(const struct onewalk_call *call, bool write)
+{
+	return !write && (call->range->default_flags & ONEWALK_PFN_REQ_WRITE);
+}
+
+/* A single page of system memory that is fit to migrate, or NULL. */
+static struct page *usual_page(const struct onewalk_call *call, pte_t pte,
+			       bool *write)
+{
+	struct page *page;
+
+	*write = pte_write(pte);
+	if (!(call->usual & ONEWALK_MIGRATE_SELECT_SYSTEM) ||
+	    pte_protnone(pte) || pte_special(pte) || lacks_write(call, *write))
+		return NULL;
+
+	page = pte_page(pte);
+	if (PageCompound(page) ||
+	    onewalk_page_status(call, page) != ONEWALK_STATUS_MIGRATING)
+		return NULL;
+	return page;
+}
+
+/* A single page that is on the caller's device, and is to come back, or NULL. */
+static struct page *usual_device_page(const struct onewalk_call *call,
+				      softleaf_t leaf, bool *write)
+{
+	const void *owner = call->migrate->pgmap_owner;
+	struct page *page;
+
+	*write = softleaf_is_device_private_write(leaf);
+	if (!(call->usual & ONEWALK_MIGRATE_SELECT_DEVICE_PRIVATE) ||
+	    !softleaf_is_device_private(leaf) || lacks_write(call, *write))
+		return NULL;
+
+	page = pfn_to_page(softleaf_to_pfn(leaf));
+	if (PageCompound(page) || !owner || onewalk_owner(page) != owner ||
+	    owner != call->range->dev_private_owner)
+		return NULL;
+	return page;
+}
+
+/*
+ * onewalk_is_swapped() - has this page to be faulted in, as onewalk_look() would say
+ * @call: the call
+ * @addr: its address
+ * @pte: what is there
+ *
+ * Return: true, with the page noted in @call, or false where it takes a look.
+ */
+bool onewalk_is_swapped(struct onewalk_call *call, unsigned long addr,
+			pte_t pte)
+{
+	unsigned long req = call->range->default_flags;
+
+	if (!call->usual || pte_none(pte) || pte_present(pte) ||
+	    !softleaf_is_swap(softleaf_from_pte(pte)))
+		return false;
+	if (call->migrate->flags & ONEWALK_MIGRATE_FAULT)
+		req |= ONEWALK_PFN_REQ_FAULT;
+	if (!(req & ONEWALK_PFN_REQ_FAULT))
+		return false;
+
+	call->addr = addr;
+	call->write = req & ONEWALK_PFN_REQ_WRITE;
+	return true;
+}
+
+/*
+ * onewalk_look_at_usual() - decide on the usual page
+ * @call: the call
+ * @addr: its address
+ * @pte: what is there
+ *
+ * A single page that is there and fit to migrate, where that is asked of all: a
+ * short way to what onewalk_look() would do with it. Called under RCU.
+ *
+ * Return: false, with nothing written, when it is anything else.
+ */
+bool onewalk_look_at_usual(struct onewalk_call *call, unsigned long addr,
+			   pte_t pte)
+{
+	unsigned long i = onewalk_index(call, addr);
+	unsigned long *pfn = &call->range->hmm_pfns[i];
+	struct page *page;
+	bool write;
+
+	if (!call->usual || pte_none(pte))
+		return false;
+	page = pte_present(pte) ? usual_page(call, pte, &write) :
+		usual_device_page(call, softleaf_from_pte(pte), &write);
+	if (!page)
+		return false;
+
+	if (!call->off_lru && off_lru(page))
+		call->off_lru = i + 1;
+	call->addr = addr;
+	*pfn = onewalk_output_over(*pfn, page_to_pfn(page) | ONEWALK_PFN_VALID |
+					 (write ? ONEWALK_PFN_WRITE : 0) |
+					 ONEWALK_PFN_COLLECT);
+	onewalk_set_status(call, i, ONEWALK_STATUS_MIGRATING);
+	return true;
 }
 
 /*
@@ -609,24 +677,26 @@ int onewalk_look(struct onewalk_call *call, unsigned long addr,
 unsigned long onewalk_look_alike(struct onewalk_call *call, unsigned long addr,
 				 unsigned long end)
 {
-	unsigned long i = onewalk_index(call, addr);
+	unsigned long i = onewalk_index(call, addr), first = i;
+	unsigned long last = i + ((end - addr) >> PAGE_SHIFT);
 	unsigned long *pfns = call->range->hmm_pfns;
 	unsigned long req = onewalk_request(call, onewalk_input_of(pfns[i]));
-	unsigned long input;
 	unsigned long output = pfns[i] &
 			       ~(ONEWALK_PFN_INOUT_FLAGS | ONEWALK_PFN_WAS);
 	bool has_pfn = output & ~(ONEWALK_PFN_FLAGS | ONEWALK_PFN_PRIVATE);
+	bool looked = call->looked;
+	unsigned long input;
 
-	for (addr += PAGE_SIZE; addr < end; addr += PAGE_SIZE) {
-		input = input_at(call, ++i);
+	while (++i < last) {
+		input = looked ? onewalk_input_of(pfns[i]) : pfns[i];
 		if (onewalk_request(call, input) != req)
 			break;
 		output += has_pfn;
 		pfns[i] = onewalk_output_over(input, output);
-		if (call->status)
-			call->status[i] = call->status[i - 1];
 	}
-	return addr;
+	if (call->status)
+		memset(call->status + first, call->status[first], i - first);
+	return addr + ((i - first) << PAGE_SHIFT);
 }
 
 /*
@@ -688,7 +758,7 @@ static int look_at_vma(struct onewalk_call *call, unsigned long addr,
 		return onewalk_delegate(call, end);
 
 	for (;;) {
-		ret = onewalk_scan(call, call->addr, end);
+		ret = onewalk_scan_and_fault(call, call->addr, end);
 		if (ret == ONEWALK_NEED_FAULT)
 			ret = onewalk_fault(call);
 		else if (ret == ONEWALK_NEED_SPLIT)
@@ -853,7 +923,7 @@ static void begin_round(struct onewalk_call *call)
 	call->addr = call->range->start;
 	call->looked = false;
 	call->split = NULL;
-	call->off_lru = false;
+	call->off_lru = 0;
 }
 
 /* Return: 0, an error, or ONEWALK_NEED_* to look ahead first. */

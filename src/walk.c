@@ -190,12 +190,18 @@ static int scan_pte_table(struct onewalk_call *call, pmd_t pmd,
 {
 	struct onewalk_entry entry;
 	pte_t *ptep = pte_offset_kernel(&pmd, addr);
+	pte_t pte;
 	int ret;
 
 	lockdep_assert(rcu_read_lock_held());
 
 	for (; addr < end; addr += PAGE_SIZE, ptep++) {
-		onewalk_look_at_pte(ptep_get_lockless(ptep), &entry);
+		pte = ptep_get_lockless(ptep);
+		if (onewalk_look_at_usual(call, addr, pte))
+			continue;
+		if (onewalk_is_swapped(call, addr, pte))
+			return ONEWALK_NEED_FAULT;
+		onewalk_look_at_pte(pte, &entry);
 		ret = onewalk_look(call, addr, &entry);
 		if (ret)
 			return ret;
@@ -275,11 +281,19 @@ static int scan_exotic(struct onewalk_call *call, unsigned long addr,
 	return scan_same(call, addr, end, &entry);
 }
 
-static const struct onewalk_walk scan = {
-	.pmd = onewalk_scan_pmd,
-	.hole = scan_large_hole,
-	.exotic = scan_exotic,
-};
+/* What is missing below is faulted in from here: most often more follows. */
+static int scan_pmd_and_fault(struct onewalk_call *call, pmd_t *pmdp,
+			      unsigned long addr, unsigned long end)
+{
+	int ret = onewalk_scan_pmd(call, pmdp, addr, end);
+
+	while (ret == ONEWALK_NEED_FAULT) {
+		ret = onewalk_fault(call);
+		if (!ret)
+			ret = onewalk_scan_pmd(call, pmdp, call->addr, end);
+	}
+	return ret;
+}
 
 static int walk_pud(struct onewalk_call *call, const struct onewalk_walk *walk,
 		    pud_t *pudp, unsigned long addr, unsigned long end)
@@ -391,6 +405,35 @@ int onewalk_walk(struct onewalk_call *call, const struct onewalk_walk *walk,
 int onewalk_scan(struct onewalk_call *call, unsigned long addr,
 		 unsigned long end)
 {
+	static const struct onewalk_walk scan = {
+		.pmd = onewalk_scan_pmd,
+		.hole = scan_large_hole,
+		.exotic = scan_exotic,
+	};
+
+	return onewalk_walk(call, &scan, addr, end);
+}
+
+/*
+ * onewalk_scan_and_fault() - the same, and fault in what has to be there
+ * @call: the call; its vma covers the range and is not a hugetlb one
+ * @addr: where to begin
+ * @end: where to end
+ *
+ * The mmap lock is held, and nothing else. May sleep.
+ *
+ * Return: as onewalk_scan(), where ONEWALK_NEED_FAULT is still an answer; or as
+ * onewalk_fault() when that failed.
+ */
+int onewalk_scan_and_fault(struct onewalk_call *call, unsigned long addr,
+			   unsigned long end)
+{
+	static const struct onewalk_walk scan = {
+		.pmd = scan_pmd_and_fault,
+		.hole = scan_large_hole,
+		.exotic = scan_exotic,
+	};
+
 	return onewalk_walk(call, &scan, addr, end);
 }
 

@@ -13,7 +13,7 @@
 #define TRACING	"/sys/kernel/tracing/"
 
 static const char * const traced[NR_COUNTERS] = {
-	[SCANS]		= "onewalk_scan",
+	[SCANS]		= "onewalk_scan_pmd",
 	[OUR_WALKS]	= "unified_collect",
 	[WALKS]		= "walk_page_range",
 	[VMA_WALKS]	= "walk_page_range_vma",

@@ -340,10 +340,10 @@ static void print_table_head(void)
 static void print_table_foot(void)
 {
 	printf("  fault: hmm_range_fault(), migrate: migrate_vma_setup(). Calls in this task:\n"
-	       "  scans, onewalk's look-ahead without locks, resumed after each fault:\n"
-	       "  onewalk_scan(); walks: unified_collect(), walk_page_range() and\n"
-	       "  walk_page_range_vma(); faults: handle_mm_fault(). mapped: by the device's\n"
-	       "  page table right afterwards.\n");
+	       "  scans, onewalk's look at a page table without locks, resumed after each\n"
+	       "  fault: onewalk_scan_pmd(); walks: unified_collect(), walk_page_range()\n"
+	       "  and walk_page_range_vma(); faults: handle_mm_fault(). mapped: by the\n"
+	       "  device's page table right afterwards.\n");
 }
 
 /* Moves the range with one method, and reads it from both sides. */

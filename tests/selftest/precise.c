@@ -259,7 +259,8 @@ static void expect_each_time(struct __test_metadata *_metadata,
 
 /*
  * For the unified engine that is one descent, in which the table is looked at and
- * collected, under one hold of its lock and with one flush of the TLB.
+ * collected, under one hold of its lock and with one flush of the TLB. Another
+ * hold maps what moved.
  */
 TEST_F(precise, one_table_takes_one_descent_one_hold_and_one_flush)
 {
@@ -270,7 +271,7 @@ TEST_F(precise, one_table_takes_one_descent_one_hold_and_one_flush)
 	expect_each_time(_metadata, self, variant, "onewalk:onewalk_scan_pmd", 1);
 	expect_each_time(_metadata, self, variant, "onewalk:collect_pmd", 1);
 	expect_each_time(_metadata, self, variant,
-			 "onewalk:onewalk_k_pte_offset_map_lock", 1);
+			 "onewalk:onewalk_k_pte_offset_map_lock", 2);
 	expect_each_time(_metadata, self, variant,
 			 "onewalk:onewalk_k_flush_tlb_mm_range", 1);
 	expect_each_time(_metadata, self, variant, "handle_mm_fault", 0);
@@ -290,10 +291,20 @@ TEST_F(precise, each_of_many_tables_takes_one_look_one_hold_and_one_flush)
 	expect_each_time(_metadata, self, variant, "onewalk:collect_pmd",
 			 TABLES);
 	expect_each_time(_metadata, self, variant,
-			 "onewalk:onewalk_k_pte_offset_map_lock", TABLES);
+			 "onewalk:onewalk_k_pte_offset_map_lock", 2 * TABLES);
 	expect_each_time(_metadata, self, variant,
 			 "onewalk:onewalk_k_flush_tlb_mm_range", TABLES);
 	expect_each_time(_metadata, self, variant, "handle_mm_fault", 0);
+}
+
+/* Nor does the kernel look through reverse mappings for where to map them. */
+TEST_F(precise, pages_are_mapped_in_place)
+{
+	if (engine_is_portable())
+		SKIP(return, "the portable engine leaves that to the kernel");
+
+	expect_each_time(_metadata, self, variant, "migrate_vma_finalize", 0);
+	expect_each_time(_metadata, self, variant, "rmap_walk", 0);
 }
 
 /* A huge page that moves whole is one page: nothing is split, nothing walked twice. */

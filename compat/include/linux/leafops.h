@@ -51,6 +51,16 @@ static inline bool softleaf_is_migration_read(softleaf_t entry)
 	return is_readable_migration_entry(entry);
 }
 
+static inline bool softleaf_is_migration_young(softleaf_t entry)
+{
+	return is_migration_entry_young(entry);
+}
+
+static inline bool softleaf_is_migration_dirty(softleaf_t entry)
+{
+	return is_migration_entry_dirty(entry);
+}
+
 static inline bool softleaf_is_device_private(softleaf_t entry)
 {
 	return is_device_private_entry(entry);
