@@ -8,7 +8,7 @@
 #include <linux/jiffies.h>
 #include <linux/pagemap.h>
 #include <linux/pgtable.h>
-#include <linux/sched.h>
+#include <linux/sched/signal.h>
 
 /* How long somebody else's lock is waited for, in ms: 1, 2, 4, ... up to this. */
 #define LAST_WAIT	512
@@ -41,10 +41,10 @@ static pmd_t pmd_at(struct mm_struct *mm, unsigned long addr)
 	return pmdp ? pmdp_get_lockless(pmdp) : __pmd(0);
 }
 
-/* Not the huge zero page. */
-static bool is_huge_anon(pmd_t pmd)
+/* Anonymous or of a file; not the huge zero page. */
+static bool is_huge(pmd_t pmd)
 {
-	return pmd_trans_huge(pmd) && PageAnon(pmd_page(pmd));
+	return pmd_trans_huge(pmd) && pmd_page(pmd)->mapping;
 }
 
 /* With a reference; NULL if there is none. */
@@ -58,7 +58,7 @@ static struct folio *get_huge(struct mm_struct *mm, unsigned long addr)
 		return NULL;
 
 	ptl = pmd_lock(mm, pmdp);
-	if (is_huge_anon(*pmdp)) {
+	if (is_huge(*pmdp)) {
 		folio = page_folio(pmd_page(*pmdp));
 		folio_get(folio);
 	}
@@ -66,7 +66,10 @@ static struct folio *get_huge(struct mm_struct *mm, unsigned long addr)
 	return folio;
 }
 
-/* Under the mmap lock it stays one, unless the kernel frees what is empty. */
+/*
+ * Of anonymous memory, it stays one under the mmap lock, unless the kernel frees
+ * what is empty.
+ */
 static bool stays_table(pmd_t pmd)
 {
 	return !IS_ENABLED(CONFIG_PT_RECLAIM) && pmd_present(pmd) &&
@@ -141,6 +144,8 @@ int onewalk_begin_split(struct mm_struct *mm, unsigned long addr)
 		if (ret != -EAGAIN)
 			return ret;
 		schedule_timeout_killable(msecs_to_jiffies(ms));
+		if (fatal_signal_pending(current))
+			return -EINTR;
 	}
 	return -EAGAIN;
 }

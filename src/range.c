@@ -613,13 +613,13 @@ static struct page *usual_device_page(const struct onewalk_call *call,
 bool onewalk_is_swapped(struct onewalk_call *call, unsigned long addr,
 			pte_t pte)
 {
-	unsigned long req = call->range->default_flags;
+	unsigned long req;
 
 	if (!call->usual || pte_none(pte) || pte_present(pte) ||
 	    !softleaf_is_swap(softleaf_from_pte(pte)))
 		return false;
-	if (call->migrate->flags & ONEWALK_MIGRATE_FAULT)
-		req |= ONEWALK_PFN_REQ_FAULT;
+	/* The same of all pages. */
+	req = onewalk_request(call, 0);
 	if (!(req & ONEWALK_PFN_REQ_FAULT))
 		return false;
 

@@ -54,7 +54,8 @@
  *
  * A driver's &mmu_interval_notifier_ops.invalidate callback may run inside
  * these calls, in the calling task. It must not take a lock that the driver
- * holds across them. In all cases it drops the device's mappings of the range.
+ * holds across them, nor wait for another of these calls. In all cases it drops
+ * the device's mappings of the range.
  * Then it asks onewalk_is_own_invalidate(): true means that this invalidation
  * is part of a migration that this task itself is doing for this notifier. The
  * caller of that migration knows, so the callback leaves the sequence number

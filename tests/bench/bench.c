@@ -10,7 +10,6 @@
  * run that had most.
  */
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -321,18 +320,9 @@ static bool bench(const char *kernel, const struct scenario *scenario,
 
 /* --- beside it --- */
 
-static void on_cpu(long cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	sched_setaffinity(0, sizeof(set), &set);
-}
-
 static void *spin(void *cpu)
 {
-	on_cpu((long)cpu);
+	run_on_cpu((long)cpu);
 	for (;;)
 		__asm__ volatile("pause");
 	return NULL;
@@ -343,7 +333,7 @@ static void run_on_all_cpus(void)
 	long cpu, cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	pthread_t thread;
 
-	on_cpu(0);
+	run_on_cpu(0);
 	for (cpu = 1; cpu < cpus; cpu++)
 		pthread_create(&thread, NULL, spin, (void *)cpu);
 }

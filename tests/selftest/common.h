@@ -98,6 +98,9 @@ void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* xorshift; never from the clock, so that a failure can be had again */
 uint64_t next_random(uint64_t *state);
 
+/* the calling thread, from here on */
+void run_on_cpu(int cpu);
+
 /* --- the device --- */
 
 int dummy_open(int id);

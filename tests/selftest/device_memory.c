@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <linux/mempolicy.h>
 #include <linux/userfaultfd.h>
-#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -183,15 +182,6 @@ TEST_F(memory_on_the_device, comes_back_when_it_is_unplugged)
 	is_intact(_metadata, self, 1);
 }
 
-static void run_on_cpu(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	sched_setaffinity(0, sizeof(set), &set);
-}
-
 /* They may then wait in the batch of another CPU, mapped nowhere. */
 TEST_F(memory_on_the_device, is_unplugged_when_mlocked_memory_has_let_go_of_it)
 {
@@ -244,6 +234,7 @@ TEST_F(memory_on_the_device, is_locked_by_mlock)
 /* In KiB; with what each CPU keeps to itself for a while. */
 static long mlocked(void)
 {
+	drain_all();
 	write_file("/proc/sys/vm/stat_refresh", "1");
 	return field("/proc/meminfo", "Mlocked");
 }

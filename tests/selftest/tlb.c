@@ -29,15 +29,6 @@ struct discarder {
 	atomic_ulong laps, found;
 };
 
-static void run_on_cpu(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	sched_setaffinity(0, sizeof(set), &set);
-}
-
 static volatile uint64_t *word_of(struct discarder *discarder, size_t i)
 {
 	return (uint64_t *)(discarder->addr + i * PAGE);
