@@ -167,6 +167,11 @@ void onewalk_end_setup(int begun);
 #define folio_split_unmapped(folio, order)	((void)(folio), -EOPNOTSUPP)
 #endif
 
+#ifndef ONEWALK_HAVE_MIGRATE_DEVICE_PFNS
+#define migrate_device_pfns	onewalk_k_migrate_device_pfns
+int migrate_device_pfns(unsigned long *pfns, unsigned long npages);
+#endif
+
 #ifndef ONEWALK_HAVE_PTE_UFFD
 #define pte_uffd(pte)			pte_uffd_wp(pte)
 #define pmd_uffd(pmd)			pmd_uffd_wp(pmd)

@@ -152,6 +152,22 @@ void __split_huge_pmd(struct vm_area_struct *vma, pmd_t *pmdp,
 }
 #endif
 
+#ifndef ONEWALK_HAVE_MIGRATE_DEVICE_PFNS
+/* Row by row. */
+int migrate_device_pfns(unsigned long *pfns, unsigned long npages)
+{
+	unsigned long i, nr;
+
+	for (i = 0; i < npages; i += nr) {
+		for (nr = 1; i + nr < npages; nr++)
+			if (pfns[i + nr] != pfns[i] + nr)
+				break;
+		migrate_device_range(&pfns[i], pfns[i], nr);
+	}
+	return 0;
+}
+#endif
+
 #ifdef ONEWALK_HAVE_SELECT_COMPOUND
 int set_pmd_migration_entry(struct page_vma_mapped_walk *pvmw,
 			    struct page *page)

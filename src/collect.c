@@ -213,7 +213,7 @@ static bool says_what_it_said(const struct onewalk_call *call,
 	if (entry->kind != ONEWALK_PAGE && entry->kind != ONEWALK_DEVICE)
 		return false;
 	if (entry->kind == ONEWALK_DEVICE &&
-	    entry->owner != call->migrate->pgmap_owner)
+	    (call->range->p2p || entry->owner != call->migrate->pgmap_owner))
 		return false;
 	return is_fit_page(pfn) && entry->pfn == pfn_of(pfn) &&
 	       entry->write == !!(pfn & ONEWALK_PFN_WRITE);
@@ -646,6 +646,7 @@ static int unified_collect(struct onewalk_call *call)
 const struct onewalk_engine onewalk_unified = {
 	.name		= "unified",
 	.whole		= true,
+	.peers		= true,
 	.init		= onewalk_ksyms_init,
 	.reason		= onewalk_ksyms_reason,
 	.at_once	= unified_at_once,

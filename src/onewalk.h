@@ -229,6 +229,8 @@ bool onewalk_is_swapped(struct onewalk_call *call, unsigned long addr,
 			pte_t pte);
 bool onewalk_look_at_usual(struct onewalk_call *call, unsigned long addr,
 			   pte_t pte);
+bool onewalk_reaches(const struct onewalk_call *call, const void *owner,
+		     unsigned long pfn);
 void onewalk_stop_status(u8 *status, unsigned long npages);
 enum onewalk_status onewalk_page_status(const struct onewalk_call *call,
 					struct page *page);
@@ -298,6 +300,8 @@ struct migrate_vma onewalk_kernel_args(const struct onewalk_migrate *migrate);
  * @reason: after @init failed: what is missing
  * @whole: collects huge pages itself. For another engine the kernel's collector
  *	does, and sees to the huge zero page and to the folio of fault_page.
+ * @peers: collects other devices' pages. migrate_vma_setup() would, if it were
+ *	given their owner, and those drivers told that it is their own migration.
  * @at_once: NULL, or can this call, if its range lies in one PTE table, be looked
  *	at and collected in one descent
  * @split: try to split the large folio that is mapped at call->addr with
@@ -315,6 +319,7 @@ struct onewalk_engine {
 	int		(*init)(bool by_name);
 	const char	*(*reason)(void);
 	bool		whole;
+	bool		peers;
 	bool		(*at_once)(const struct onewalk_call *call);
 	int		(*split)(struct onewalk_call *call);
 	void		(*drain_all)(void);

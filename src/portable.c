@@ -73,6 +73,10 @@ static enum onewalk_status recheck(const struct onewalk_call *call,
 
 	if (!page)
 		return onewalk_hole_status(call);
+	/* The kernel goes by the owner, which another device may share. */
+	if (is_device_private_page(page) &&
+	    !onewalk_reaches(call, onewalk_owner(page), page_to_pfn(page)))
+		return ONEWALK_STATUS_FOREIGN_DEVICE;
 	if (is_zone_device_page(page))
 		return ONEWALK_STATUS_MIGRATING;
 	if (mpfn & MIGRATE_PFN_COMPOUND &&

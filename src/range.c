@@ -100,6 +100,49 @@ device_page_status(const struct onewalk_migrate *migrate, const void *owner,
 	return ONEWALK_STATUS_MIGRATING;
 }
 
+/*
+ * onewalk_reaches() - can the caller's device use this device memory where it is
+ * @call: the call
+ * @owner: its owner, or NULL
+ * @pfn: its pfn
+ *
+ * With p2p that is the driver's to say: under the page table lock then, or with
+ * the folio locked.
+ */
+bool onewalk_reaches(const struct onewalk_call *call, const void *owner,
+		     unsigned long pfn)
+{
+	const struct onewalk_p2p *p2p = call->range->p2p;
+
+	if (!owner)
+		return false;
+	return p2p ? p2p->ops->allow(p2p, pfn_to_page(pfn)) :
+		     owner == call->range->dev_private_owner;
+}
+
+/* By migrate_vma_setup(), which collects no other device's pages for us. */
+static bool by_the_kernel(const struct onewalk_migrate *migrate)
+{
+	return !onewalk_engine->peers || migrate->fault_page;
+}
+
+static enum onewalk_status private_status(const struct onewalk_call *call,
+					  const struct onewalk_entry *entry)
+{
+	const struct onewalk_migrate *migrate = call->migrate;
+	bool own = entry->owner && entry->owner == migrate->pgmap_owner;
+	unsigned long select = own ? ONEWALK_MIGRATE_SELECT_DEVICE_PRIVATE :
+				     ONEWALK_MIGRATE_SELECT_DEVICE_P2P;
+
+	if (call->range->p2p ? !onewalk_reaches(call, entry->owner, entry->pfn) : !own)
+		return ONEWALK_STATUS_FOREIGN_DEVICE;
+	if (!(migrate->flags & select))
+		return ONEWALK_STATUS_NOT_SELECTED;
+	if (!own && by_the_kernel(migrate))
+		return ONEWALK_STATUS_FOREIGN_DEVICE;
+	return ONEWALK_STATUS_MIGRATING;
+}
+
 static enum onewalk_status
 zone_device_status(const struct onewalk_migrate *migrate, struct page *page)
 {
@@ -212,6 +255,9 @@ static void enter_vma(struct onewalk_call *call, struct vm_area_struct *vma)
 	call->usual = vma && is_usual(call) ? call->migrate->flags &
 		(ONEWALK_MIGRATE_SELECT_SYSTEM |
 		 ONEWALK_MIGRATE_SELECT_DEVICE_PRIVATE) : 0;
+	/* The driver is to be asked. */
+	if (call->range->p2p)
+		call->usual &= ~(unsigned long)ONEWALK_MIGRATE_SELECT_DEVICE_PRIVATE;
 }
 
 /* Why a page that is to migrate stays, or ONEWALK_STATUS_MIGRATING. */
@@ -234,8 +280,7 @@ static enum onewalk_status entry_status(const struct onewalk_call *call,
 	case ONEWALK_PAGE:
 		return onewalk_page_status(call, pfn_to_page(entry->pfn));
 	case ONEWALK_DEVICE:
-		return device_page_status(call->migrate, entry->owner,
-					  ONEWALK_MIGRATE_SELECT_DEVICE_PRIVATE);
+		return private_status(call, entry);
 	case ONEWALK_SWAP:
 		return ONEWALK_STATUS_SWAPPED;
 	case ONEWALK_MIGRATION:
@@ -260,14 +305,24 @@ static unsigned long present_output(const struct onewalk_entry *entry)
 	return output | (unsigned long)entry->order << ONEWALK_PFN_ORDER_SHIFT;
 }
 
-static bool own_device_page(const struct onewalk_call *call,
-			    const struct onewalk_entry *entry)
+/* From one device to another, with an engine that cannot do it directly. */
+static bool goes_by_system(const struct onewalk_call *call, unsigned long req,
+			   const void *owner)
 {
-	return entry->owner && entry->owner == call->range->dev_private_owner;
+	const unsigned long select = ONEWALK_MIGRATE_SELECT_DEVICE_P2P |
+				     ONEWALK_MIGRATE_SELECT_SYSTEM;
+	const unsigned long both = ONEWALK_PFN_REQ_MIGRATE |
+				   ONEWALK_PFN_REQ_FAULT;
+
+	return call->migrate && (req & both) == both &&
+	       by_the_kernel(call->migrate) &&
+	       (call->migrate->flags & select) == select &&
+	       owner != call->migrate->pgmap_owner;
 }
 
 /* What hmm_range_fault() would report for this entry. */
 static unsigned long entry_output(const struct onewalk_call *call,
+				  unsigned long req,
 				  const struct onewalk_entry *entry)
 {
 	switch (entry->kind) {
@@ -275,8 +330,10 @@ static unsigned long entry_output(const struct onewalk_call *call,
 	case ONEWALK_ZERO:
 		return present_output(entry);
 	case ONEWALK_DEVICE:
-		return own_device_page(call, entry) ?
-			present_output(entry) : 0;
+		if (!onewalk_reaches(call, entry->owner, entry->pfn) ||
+		    goes_by_system(call, req, entry->owner))
+			return 0;
+		return present_output(entry);
 	case ONEWALK_SPECIAL:
 	case ONEWALK_BAD:
 		return ONEWALK_PFN_ERROR;
@@ -297,7 +354,7 @@ unsigned long onewalk_report(const struct onewalk_call *call,
 	unsigned long input = onewalk_input_of(pfn);
 
 	if (is_device_private_page(page) &&
-	    onewalk_owner(page) != call->range->dev_private_owner)
+	    !onewalk_reaches(call, onewalk_owner(page), page_to_pfn(page)))
 		return onewalk_output_over(input, 0);
 	return pfn & ~(ONEWALK_PFN_MIGRATE | ONEWALK_PFN_COMPOUND);
 }
@@ -522,7 +579,7 @@ int onewalk_look(struct onewalk_call *call, unsigned long addr,
 	if (entry->kind == ONEWALK_EXOTIC)
 		return ONEWALK_NEED_KERNEL;
 
-	output = entry_output(call, entry);
+	output = entry_output(call, req, entry);
 	status = migrate_status(call, req, entry);
 
 	if (needs_fault(req, entry, output) &&
@@ -998,13 +1055,20 @@ static int check_range(const struct onewalk_range *range)
 	return 0;
 }
 
+static bool can_ask(const struct onewalk_p2p *p2p)
+{
+	return p2p->ops && p2p->ops->allow;
+}
+
 /* @may_ask: what a page's request can have */
 static int check_migrate(const struct onewalk_migrate *migrate,
-			 unsigned long may_ask)
+			 const struct onewalk_p2p *p2p, unsigned long may_ask)
 {
 	if (!migrate->src || !migrate->dst)
 		return -EINVAL;
 	if (migrate->flags & ~(unsigned long)ONEWALK_MIGRATE_FLAGS)
+		return -EINVAL;
+	if ((migrate->flags & ONEWALK_MIGRATE_SELECT_DEVICE_P2P) && !p2p)
 		return -EINVAL;
 	if (!migrate->fault_page)
 		return 0;
@@ -1020,10 +1084,12 @@ static int check_requests(const struct onewalk_range *range)
 {
 	if (range->default_flags & ~(unsigned long)ONEWALK_PFN_REQ_FLAGS)
 		return -EINVAL;
+	if (range->p2p && !can_ask(range->p2p))
+		return -EINVAL;
 	if (!range->migrate)
 		return range->default_flags & ONEWALK_PFN_REQ_MIGRATE ?
 			-EINVAL : 0;
-	return check_migrate(range->migrate,
+	return check_migrate(range->migrate, range->p2p,
 			     range->default_flags | range->pfn_flags_mask);
 }
 
@@ -1088,7 +1154,8 @@ static int check(struct onewalk_range *range)
  *
  * * -EINVAL: an argument is NULL that must not be, addresses are unaligned,
  *   empty or wrapped, a flag is unknown, REQ_MIGRATE without @range->migrate,
- *   or &onewalk_migrate.fault_page is not device-private.
+ *   ONEWALK_MIGRATE_SELECT_DEVICE_P2P or a callback is missing of what p2p
+ *   needs, or &onewalk_migrate.fault_page is not device-private.
  * * -ERANGE: with @range->migrate: the range is not inside one VMA.
  * * -EBUSY: something in the range was invalidated, by a fault of this very
  *   call or by anybody else. Call again with a fresh sequence number, a bounded
@@ -1203,13 +1270,15 @@ static int check_setup(const struct onewalk_migrate *args)
 		return -EINVAL;
 	if (args->start < vma->vm_start || args->end > vma->vm_end)
 		return -EINVAL;
-	return check_migrate(args, 0);
+	if (args->p2p && !can_ask(args->p2p))
+		return -EINVAL;
+	return check_migrate(args, args->p2p, 0);
 }
 
 /**
  * onewalk_migrate_setup() - fault in and prepare part of a VMA for migration
  * @args: &onewalk_migrate.vma, start, end, src, dst, pgmap_owner and flags are
- *	set; fault_page, notifier, nid and status where they are wanted
+ *	set; fault_page, notifier, nid, p2p and status where they are wanted
  *
  * The walk of onewalk_range_fault() and onewalk_migrate_range_setup() for a
  * caller that starts from a VMA and does not want a report. Without
@@ -1228,8 +1297,8 @@ static int check_setup(const struct onewalk_migrate *args)
  *
  * * -EINVAL: an argument is NULL, unaligned, empty or wrapped, the range is not
  *   inside the VMA, the VMA is a hugetlb, DAX or otherwise special one, a flag
- *   is unknown, or fault_page is not device-private or comes with
- *   ONEWALK_MIGRATE_FAULT.
+ *   is unknown, p2p is missing or has no callback, or fault_page is not
+ *   device-private or comes with ONEWALK_MIGRATE_FAULT.
  * * -EBUSY: pages kept vanishing while they were being collected. Not with
  *	fault_page: then this is 0, with nothing prepared.
  * * -EFAULT, -EPERM, -ENOMEM, -EINTR: as onewalk_range_fault().
@@ -1254,6 +1323,7 @@ int onewalk_migrate_setup(struct onewalk_migrate *args)
 	range.end = args->end;
 	range.hmm_pfns = args->src;
 	range.dev_private_owner = args->pgmap_owner;
+	range.p2p = args->p2p;
 	range.migrate = args;
 	call.mm = args->vma->vm_mm;
 	memset(args->src, 0, ((args->end - args->start) >> PAGE_SHIFT) *

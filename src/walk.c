@@ -240,6 +240,55 @@ static pmd_t look_at_huge(const struct onewalk_call *call, pmd_t *pmdp,
 	return pmd;
 }
 
+static int scan_below(struct onewalk_call *call, pmd_t pmd, unsigned long addr,
+		      unsigned long end)
+{
+	struct onewalk_entry entry;
+
+	if (pmd_none(pmd))
+		return scan_hole(call, addr, end);
+	if (onewalk_is_table(pmd))
+		return scan_pte_table(call, pmd, addr, end);
+
+	onewalk_look_at_pmd(call->vma, pmd, addr, &entry);
+	entry.whole = onewalk_asks_whole(call, addr, end) &&
+		      onewalk_fit_for_whole(call, &entry);
+	return scan_same(call, addr, end, &entry);
+}
+
+/*
+ * For a driver that is asked about device pages, which must not go meanwhile.
+ * -EAGAIN when the table, or what was in its place, has gone.
+ */
+static int scan_pmd_locked(struct onewalk_call *call, pmd_t *pmdp,
+			   unsigned long addr, unsigned long end)
+{
+	pmd_t pmd = pmdp_get_lockless(pmdp);
+	spinlock_t *ptl;	/* of the table, or of the entry */
+	int ret = -EAGAIN;
+
+	ptl = onewalk_is_table(pmd) ? pte_lockptr(call->mm, &pmd) :
+				      pmd_lockptr(call->mm, pmdp);
+	spin_lock(ptl);
+	if (pmd_same(pmd, pmdp_get_lockless(pmdp)))
+		ret = scan_below(call, pmd, addr, end);
+	spin_unlock(ptl);
+	return ret;
+}
+
+static int scan_pmd_asking(struct onewalk_call *call, pmd_t *pmdp,
+			   unsigned long addr, unsigned long end)
+{
+	int ret;
+
+	rcu_read_lock();
+	do {
+		ret = scan_pmd_locked(call, pmdp, addr, end);
+	} while (ret == -EAGAIN);
+	rcu_read_unlock();
+	return ret;
+}
+
 /*
  * onewalk_scan_pmd() - show each entry below a PMD entry to onewalk_look()
  * @call: the call; its vma is not a hugetlb one
@@ -257,6 +306,9 @@ int onewalk_scan_pmd(struct onewalk_call *call, pmd_t *pmdp, unsigned long addr,
 	struct onewalk_entry entry;
 	pmd_t pmd;
 	int ret;
+
+	if (call->range->p2p)
+		return scan_pmd_asking(call, pmdp, addr, end);
 
 	rcu_read_lock();
 	pmd = pmdp_get_lockless(pmdp);

@@ -13,7 +13,7 @@
  * survive: a field added to a public structure, a flag or status renumbered,
  * a function's arguments changed.
  */
-#define ONEWALK_ABI		3
+#define ONEWALK_ABI		4
 
 #define ONEWALK_ABI_SYMBOL	__PASTE(onewalk_abi_, ONEWALK_ABI)
 

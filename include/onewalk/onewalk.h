@@ -123,6 +123,39 @@
  */
 
 /**
+ * DOC: Peers
+ *
+ * A device-private page of another device is of no use to most devices: a fault
+ * that asks for it brings it back to system memory first. Two devices with a link
+ * between them can do better. The driver says which pages its device reaches, and
+ * these are reported where they are; with ONEWALK_MIGRATE_SELECT_DEVICE_P2P they
+ * migrate from device to device::
+ *
+ *	struct my_device {
+ *		struct onewalk_p2p p2p;
+ *		struct my_link *link;
+ *	};
+ *
+ *	static bool my_allow(const struct onewalk_p2p *p2p, struct page *page)
+ *	{
+ *		struct my_device *dev = container_of(p2p, struct my_device, p2p);
+ *
+ *		return my_page_device(page) == dev ||
+ *		       my_linked(dev->link, my_page_device(page));
+ *	}
+ *
+ *	static const struct onewalk_p2p_ops my_p2p_ops = { .allow = my_allow };
+ *
+ *	range.p2p = &dev->p2p;
+ *	migrate.flags |= ONEWALK_MIGRATE_SELECT_DEVICE_P2P;
+ *
+ * The page's own device learns of a migration as of any other invalidation, by
+ * MMU_NOTIFY_MIGRATE with the owner of the device that takes the page. So a driver
+ * whose devices share an owner must not ignore every MMU_NOTIFY_MIGRATE that has
+ * it: onewalk_is_own_invalidate() tells which is the notifier's own.
+ */
+
+/**
  * enum onewalk_pfn_flags - flags of one entry of &onewalk_range.hmm_pfns
  *
  * The layout is that of the kernel's &enum hmm_pfn_flags in 7.3, with two bits
@@ -202,6 +235,28 @@ static inline unsigned int onewalk_pfn_to_map_order(unsigned long pfn)
 	return (pfn >> ONEWALK_PFN_ORDER_SHIFT) & 0x1f;
 }
 
+struct onewalk_p2p;
+
+/**
+ * struct onewalk_p2p_ops - what a driver tells of other devices' memory
+ * @allow: may the caller's device have this device-private page as it is, that
+ *	is, can it reach the page in the other device's memory? Is asked for every
+ *	device-private page that is met, own ones too, so that devices may share
+ *	an owner. Runs under the page table lock, or with the folio locked: must
+ *	not sleep. No reference to the page is to be kept.
+ */
+struct onewalk_p2p_ops {
+	bool (*allow)(const struct onewalk_p2p *p2p, struct page *page);
+};
+
+/**
+ * struct onewalk_p2p - peer-to-peer: to be embedded by the driver
+ * @ops: the driver's
+ */
+struct onewalk_p2p {
+	const struct onewalk_p2p_ops *ops;
+};
+
 /**
  * enum onewalk_migrate_flags - what migrates, and whether it is faulted first
  *
@@ -209,6 +264,11 @@ static inline unsigned int onewalk_pfn_to_map_order(unsigned long pfn)
  * @ONEWALK_MIGRATE_SELECT_DEVICE_PRIVATE: device-private pages whose pgmap's
  *	owner is &onewalk_migrate.pgmap_owner.
  * @ONEWALK_MIGRATE_SELECT_DEVICE_COHERENT: the same for device-coherent pages.
+ * @ONEWALK_MIGRATE_SELECT_DEVICE_P2P: device-private pages of other owners
+ *	that &onewalk_p2p_ops.allow allows: they go from device to device. Needs
+ *	&onewalk_range.p2p or &onewalk_migrate.p2p. The portable engine does not
+ *	collect them: it brings them back to system memory first, if a fault is
+ *	asked for.
  * @ONEWALK_MIGRATE_SELECT_COMPOUND: migrate a folio that one PMD maps and nobody
  *	else does, or a hole of that size, whole where the kernel can (6.19 and
  *	newer), the range covers it, and the same is asked of all its pages: its
@@ -227,12 +287,14 @@ enum onewalk_migrate_flags {
 	ONEWALK_MIGRATE_SELECT_DEVICE_PRIVATE	= 1 << 1,
 	ONEWALK_MIGRATE_SELECT_DEVICE_COHERENT	= 1 << 2,
 	ONEWALK_MIGRATE_SELECT_COMPOUND		= 1 << 3,
+	ONEWALK_MIGRATE_SELECT_DEVICE_P2P	= 1 << 4,
 	ONEWALK_MIGRATE_FAULT			= 1 << 8,
 	ONEWALK_MIGRATE_SKIP_NODE		= 1 << 9,
 
 	ONEWALK_MIGRATE_SELECT = ONEWALK_MIGRATE_SELECT_SYSTEM |
 				 ONEWALK_MIGRATE_SELECT_DEVICE_PRIVATE |
-				 ONEWALK_MIGRATE_SELECT_DEVICE_COHERENT,
+				 ONEWALK_MIGRATE_SELECT_DEVICE_COHERENT |
+				 ONEWALK_MIGRATE_SELECT_DEVICE_P2P,
 	ONEWALK_MIGRATE_FLAGS = ONEWALK_MIGRATE_SELECT |
 				ONEWALK_MIGRATE_SELECT_COMPOUND |
 				ONEWALK_MIGRATE_FAULT |
@@ -271,6 +333,8 @@ enum onewalk_migrate_flags {
  * @notifier: the driver's notifier whose callback asks
  *	onewalk_is_own_invalidate(). In for onewalk_migrate_setup(), where it
  *	may be NULL; out of onewalk_range_fault().
+ * @p2p: NULL, or what to ask about other devices' memory. In for
+ *	onewalk_migrate_setup() alone.
  * @status: NULL, or an array of one byte for each page, filled with &enum
  *	onewalk_status; brought up to date by onewalk_migrate_pages(). Out of
  *	onewalk_range_fault() it is &onewalk_range.status, if that is set.
@@ -290,6 +354,7 @@ struct onewalk_migrate {
 	int				nid;
 	struct page			*fault_page;
 	struct mmu_interval_notifier	*notifier;
+	const struct onewalk_p2p	*p2p;
 	u8				*status;
 	bool				moved;
 	bool				huge;
@@ -313,6 +378,9 @@ struct onewalk_migrate {
  * @pfn_flags_mask: which requests in @hmm_pfns count.
  * @dev_private_owner: device-private pages with this &dev_pagemap.owner are
  *	reported where they are; others are faulted back when REQ_FAULT is set.
+ *	With @p2p this does not count.
+ * @p2p: NULL, or what to ask about device-private pages: those that it allows
+ *	are reported where they are, whoever owns them, and others faulted back.
  * @migrate: needed when any page's request can have ONEWALK_PFN_REQ_MIGRATE;
  *	NULL otherwise. Its @flags select, its @src, @dst and @pgmap_owner must
  *	be set; @vma, @start, @end, @npages, @cpages and @notifier are filled in.
@@ -328,10 +396,54 @@ struct onewalk_range {
 	unsigned long			default_flags;
 	unsigned long			pfn_flags_mask;
 	void				*dev_private_owner;
+	const struct onewalk_p2p	*p2p;
 	struct onewalk_migrate		*migrate;
 	u8				*status;
 };
 
+/* For two entries for each page of a huge page. */
+#define ONEWALK_EVICT_SCRATCH	(2 * (PMD_SIZE / PAGE_SIZE))
+
+struct onewalk_evict;
+
+/**
+ * struct onewalk_evict_ops - what a driver does for its pages to come back
+ * @alloc: returns a page of system memory for @src, of 1 << @order pages, locked
+ *	and with one reference; or NULL, and @src stays.
+ * @copy: copies what src[] names to what dst[] names, for all @npages entries that
+ *	have both MIGRATE_PFN_MIGRATE in src[] and a page in dst[]; an entry with
+ *	MIGRATE_PFN_COMPOUND is about a huge page, and about its entry and those
+ *	of its other pages, which are 0. 0, or an errno, and all of them stay. For
+ *	one batch after the other, each before any of it can be seen by a CPU.
+ */
+struct onewalk_evict_ops {
+	struct page *(*alloc)(struct onewalk_evict *evict, struct page *src,
+			      unsigned int order);
+	int (*copy)(struct onewalk_evict *evict, const unsigned long *src,
+		    const unsigned long *dst, unsigned long npages);
+};
+
+/**
+ * struct onewalk_evict - one eviction: to be embedded by the driver
+ * @ops: the driver's
+ * @scratch: array of ONEWALK_EVICT_SCRATCH unsigned longs that nobody else uses
+ *	meanwhile: to be had in time, since memory may be short when it is needed
+ * @killable: stop at a fatal signal
+ * @tried: out: how many pages were mapped and should come back
+ * @evicted: out: how many of them have
+ */
+struct onewalk_evict {
+	const struct onewalk_evict_ops	*ops;
+	unsigned long			*scratch;
+	bool				killable;
+	unsigned long			tried;
+	unsigned long			evicted;
+};
+
+int onewalk_evict_pages(struct onewalk_evict *evict, const unsigned long *pfns,
+			unsigned long npages);
+int onewalk_evict_range(struct onewalk_evict *evict,
+			const struct dev_pagemap *pgmap);
 int onewalk_range_fault(struct onewalk_range *range);
 int onewalk_range_fault_unlocked(struct onewalk_range *range,
 				 unsigned long timeout);

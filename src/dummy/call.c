@@ -77,12 +77,12 @@ static void init_call(struct call *call)
 	call->range.start = arg->start;
 	call->range.end = arg->end;
 	call->range.default_flags = arg->default_flags;
-	call->range.dev_private_owner = call->mirror->device;
+	call->range.dev_private_owner = dummy_owner(call->mirror->device);
 	call->range.migrate = &call->migrate;
 	call->migrate.start = arg->start;
 	call->migrate.end = arg->end;
 	call->migrate.flags = arg->migrate_flags;
-	call->migrate.pgmap_owner = call->mirror->device;
+	call->migrate.pgmap_owner = dummy_owner(call->mirror->device);
 	call->migrate.notifier = &call->mirror->notifier;
 }
 

@@ -24,9 +24,6 @@
 
 #include "dummy.h"
 
-/* How many pages one eviction takes. */
-#define EVICT_BATCH		DUMMY_PMD_NR
-
 /* How long RELEASE waits for a page that will not come back. */
 #define RELEASE_PATIENCE	(10 * HZ)
 
@@ -44,8 +41,7 @@
  * @map: one bit for each page in use
  * @backing: what backs each page in use; NULL for coherent memory
  * @blocks: one bit for each large page that is backed by a block
- * @src: for the eviction
- * @dst: likewise
+ * @scratch: for the eviction
  */
 struct dummy_chunk {
 	struct list_head	list;
@@ -60,8 +56,7 @@ struct dummy_chunk {
 	unsigned long		*map;
 	struct page		**backing;
 	unsigned long		*blocks;
-	unsigned long		*src;
-	unsigned long		*dst;
+	unsigned long		*scratch;
 };
 
 static struct dummy_chunk *page_chunk(const struct page *page)
@@ -357,8 +352,7 @@ static void free_chunk(struct dummy_chunk *chunk)
 {
 	if (!chunk)
 		return;
-	kvfree(chunk->dst);
-	kvfree(chunk->src);
+	kvfree(chunk->scratch);
 	bitmap_free(chunk->blocks);
 	kvfree(chunk->backing);
 	bitmap_free(chunk->map);
@@ -381,11 +375,11 @@ static struct dummy_chunk *alloc_chunk(struct dummy_device *device,
 	if (backed)
 		chunk->backing = kvcalloc(npages, sizeof(*chunk->backing),
 					  GFP_KERNEL);
-	/* Now, since an eviction must not fail for the want of them. */
-	chunk->src = kvcalloc(EVICT_BATCH, sizeof(*chunk->src), GFP_KERNEL);
-	chunk->dst = kvcalloc(EVICT_BATCH, sizeof(*chunk->dst), GFP_KERNEL);
+	/* Now, since an eviction must not fail for the want of it. */
+	chunk->scratch = kvcalloc(ONEWALK_EVICT_SCRATCH,
+				  sizeof(*chunk->scratch), GFP_KERNEL);
 	if (chunk->map && chunk->blocks && (chunk->backing || !backed) &&
-	    chunk->src && chunk->dst)
+	    chunk->scratch)
 		return chunk;
 
 	free_chunk(chunk);
@@ -458,6 +452,21 @@ static void *add_pages_unharmed(struct dev_pagemap *pgmap)
 #endif
 }
 
+/**
+ * dummy_chunk_device() - whose memory this is
+ * @page: a page of any device's
+ *
+ * Return: the device, or NULL if it is none of this driver's.
+ */
+const struct dummy_device *dummy_chunk_device(const struct page *page)
+{
+	const struct dev_pagemap *pgmap = page_pgmap(page);
+
+	if (!pgmap || pgmap->ops != &chunk_ops)
+		return NULL;
+	return container_of(pgmap, struct dummy_chunk, pgmap)->device;
+}
+
 static int map_chunk(struct dummy_chunk *chunk, unsigned long bytes)
 {
 	void *ret;
@@ -474,7 +483,7 @@ static int map_chunk(struct dummy_chunk *chunk, unsigned long bytes)
 	chunk->pgmap.range.end = chunk->resource->start + bytes - 1;
 	chunk->pgmap.nr_range = 1;
 	chunk->pgmap.ops = &chunk_ops;
-	chunk->pgmap.owner = chunk->device;
+	chunk->pgmap.owner = dummy_owner(chunk->device);
 
 	ret = add_pages_unharmed(&chunk->pgmap);
 	if (!IS_ERR(ret))
@@ -530,56 +539,18 @@ static void remove_chunk(struct dummy_chunk *chunk)
 }
 
 /*
- * A page that is mapped nowhere comes back by itself, when its last reference
- * goes, and must not be evicted: the kernel would look where to map it by an
- * anon_vma that may be gone. (So it may be when the page is unmapped while it is
- * being evicted, but rarely: the kernel's eviction does not hold on to it.)
- * Before 6.15 a device-exclusive entry does not count as a mapping either: such a
- * page stays until the process touches it, or ends.
+ * Before 6.15 a device-exclusive entry does not count as a mapping: such a page
+ * stays until the process touches it, or ends.
  */
-static bool is_mapped(const struct dummy_chunk *chunk, unsigned long index)
-{
-	return folio_mapped(page_folio(onewalk_pgmap_page(&chunk->pgmap, index)));
-}
-
-/*
- * How many pages one eviction can take from @index on: a large page, or single
- * ones in a row. The pages between could be what a large page left when it was
- * freed, and migrate_device_range() does not find its way through those.
- */
-static unsigned long evictable(const struct dummy_chunk *chunk,
-			       unsigned long index)
-{
-	unsigned long end = min(chunk->npages, index + EVICT_BATCH);
-	struct page *page = onewalk_pgmap_page(&chunk->pgmap, index);
-	unsigned long i;
-
-	if (PageHead(page))
-		return folio_nr_pages(page_folio(page));
-
-	for (i = index + 1; i < end && test_bit(i, chunk->map); i++)
-		if (PageHead(onewalk_pgmap_page(&chunk->pgmap, i)) ||
-		    !is_mapped(chunk, i))
-			break;
-	return i - index;
-}
-
 static void evict_once(struct dummy_chunk *chunk, bool killable)
 {
-	unsigned long i, nr;
+	struct onewalk_evict evict = {
+		.ops = &dummy_evict_ops,
+		.scratch = chunk->scratch,
+		.killable = killable,
+	};
 
-	for_each_set_bit(i, chunk->map, chunk->npages) {
-		if (killable && fatal_signal_pending(current))
-			return;
-		if (!is_mapped(chunk, i))
-			continue;
-		nr = evictable(chunk, i);
-		dummy_evict(chunk->src, chunk->dst,
-			    page_to_pfn(onewalk_pgmap_page(&chunk->pgmap, i)),
-			    nr);
-		i += nr - 1;
-		cond_resched();
-	}
+	onewalk_evict_range(&evict, &chunk->pgmap);
 }
 
 static unsigned long pages_used(struct dummy_chunk *chunk,

@@ -59,6 +59,7 @@ union argument {
 	struct onewalk_dummy_pin	pin;
 	struct onewalk_dummy_call	call;
 	struct onewalk_dummy_lock	lock;
+	struct onewalk_dummy_peers	peers;
 };
 
 /* A command of test_hmm that is about a range of the process. */
@@ -195,6 +196,11 @@ static int ioctl_lock(struct dummy_mirror *mirror, union argument *arg)
 	return dummy_lock(mirror, &arg->lock);
 }
 
+static int ioctl_peers(struct dummy_mirror *mirror, union argument *arg)
+{
+	return dummy_set_peers(mirror, &arg->peers);
+}
+
 static int ioctl_call(struct dummy_mirror *mirror, union argument *arg)
 {
 	return dummy_call(mirror, &arg->call);
@@ -233,6 +239,7 @@ static const struct ioctl ioctls[] = {
 	{ ONEWALK_DUMMY_UNPIN_ALL, ioctl_unpin_all },
 	{ ONEWALK_DUMMY_CALL, ioctl_call, true },
 	{ ONEWALK_DUMMY_LOCK, ioctl_lock, true },
+	{ ONEWALK_DUMMY_PEERS, ioctl_peers },
 };
 
 static const struct ioctl *find_ioctl(unsigned int number)

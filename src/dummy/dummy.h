@@ -94,6 +94,8 @@ struct dummy_device {
  * @table: the device's page table; its entries are made in mirror.c
  * @mapped: number of entries of @table
  * @classic: the task that migrates by the kernel's calls, not by onewalk's
+ * @p2p: for onewalk, if @peers has ONEWALK_DUMMY_PEERS_ASK
+ * @peers: ONEWALK_DUMMY_PEERS_*
  * @fail_alloc: not 0: the next allocation of a destination fails
  * @invalidations: how often the notifier was called
  * @own_invalidations: how often that was by this mirror's own doing
@@ -109,6 +111,8 @@ struct dummy_mirror {
 	struct xarray			table;
 	unsigned long			mapped;
 	struct task_struct		*classic;
+	struct onewalk_p2p		p2p;
+	u32				peers;
 	atomic_t			fail_alloc;
 	atomic64_t			invalidations;
 	atomic64_t			own_invalidations;
@@ -150,6 +154,7 @@ static inline bool dummy_has_large(const struct dummy_device *device)
 /* main.c */
 extern unsigned int dummy_size;
 extern bool dummy_fault_around;
+extern bool dummy_shared_owner;
 
 /* device.c */
 void dummy_device_init(struct dummy_device *device, unsigned int id,
@@ -173,6 +178,7 @@ bool dummy_chunks_have(struct dummy_device *device, unsigned long npages,
 		       bool large);
 int dummy_chunks_release(struct dummy_device *device);
 void dummy_chunks_remove(struct dummy_device *device);
+const struct dummy_device *dummy_chunk_device(const struct page *page);
 struct page *dummy_chunk_backing(struct page *page);
 struct page *dummy_backed_page(struct page *backing);
 
@@ -189,6 +195,7 @@ struct page *dummy_system_alloc(struct vm_area_struct *vma,
 void dummy_page_free(struct page *page);
 struct page *dummy_backing(struct page *page);
 bool dummy_is_own(const struct dummy_device *device, const struct page *page);
+void *dummy_owner(struct dummy_device *device);
 unsigned long dummy_select(const struct dummy_device *device);
 
 /* copy.c */
@@ -200,12 +207,14 @@ unsigned long dummy_step(unsigned long mpfn);
 
 /* ram.c */
 vm_fault_t dummy_migrate_to_ram(struct vm_fault *vmf);
-void dummy_evict(unsigned long *src, unsigned long *dst, unsigned long pfn,
-		 unsigned long npages);
+extern const struct onewalk_evict_ops dummy_evict_ops;
 void dummy_drain(void);
 
 /* mirror.c */
 struct dummy_mirror *dummy_mirror_open(struct dummy_device *device);
+const struct onewalk_p2p *dummy_p2p(const struct dummy_mirror *mirror);
+int dummy_set_peers(struct dummy_mirror *mirror,
+		    const struct onewalk_dummy_peers *arg);
 void dummy_mirror_close(struct dummy_mirror *mirror);
 int dummy_map(struct dummy_mirror *mirror, unsigned long addr,
 	      struct page *page, u8 access);

@@ -168,7 +168,8 @@ static void init_range(struct onewalk_range *range, struct dummy_mirror *mirror,
 		.start = start,
 		.end = start + min(end - start, DUMMY_WINDOW * PAGE_SIZE),
 		.hmm_pfns = pfns,
-		.dev_private_owner = mirror->device,
+		.dev_private_owner = dummy_owner(mirror->device),
+		.p2p = dummy_p2p(mirror),
 	};
 }
 
@@ -187,6 +188,7 @@ static int upgrade(struct dummy_mirror *mirror, const struct onewalk_range *rang
 	int ret = 0;
 
 	one.dev_private_owner = NULL;
+	one.p2p = NULL;
 	one.hmm_pfns = &pfn;
 	npages = (range->end - range->start) >> PAGE_SHIFT;
 	for (i = 0; i < npages && !ret; i++) {

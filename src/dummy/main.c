@@ -49,6 +49,10 @@ bool dummy_fault_around;
 module_param_named(fault_around, dummy_fault_around, bool, 0644);
 MODULE_PARM_DESC(fault_around, "a CPU that touches device-private memory brings back all of the 2 MiB around it (default no)");
 
+bool dummy_shared_owner;
+module_param_named(shared_owner, dummy_shared_owner, bool, 0644);
+MODULE_PARM_DESC(shared_owner, "the devices' memory has one owner, and they tell it apart themselves; to be changed while they have none, which RELEASE sees to (default no)");
+
 /* MiB in a chunk */
 unsigned int dummy_size;
 

@@ -33,7 +33,17 @@ bool dummy_is_own(const struct dummy_device *device, const struct page *page)
 {
 	if (!is_device_private_page(page) && !is_device_coherent_page(page))
 		return false;
-	return page_pgmap(page)->owner == device;
+	return dummy_chunk_device(page) == device;
+}
+
+/**
+ * dummy_owner() - what the kernel and onewalk know the device's memory by
+ * @device: the device
+ */
+void *dummy_owner(struct dummy_device *device)
+{
+	return READ_ONCE(dummy_shared_owner) ? &dummy_shared_owner :
+					       (void *)device;
 }
 
 /**

@@ -262,6 +262,8 @@ static unsigned long select_flags(const struct job *job)
 		flags = dummy_select(job->mirror->device);
 	else if (job->arg->flags & ONEWALK_DUMMY_MIGRATE_ANEW)
 		flags |= dummy_select(job->mirror->device);
+	if (job->arg->flags & ONEWALK_DUMMY_MIGRATE_PEERS)
+		flags |= ONEWALK_MIGRATE_SELECT_DEVICE_P2P;
 	if (job->arg->flags & ONEWALK_DUMMY_MIGRATE_SKIP_NODE)
 		flags |= ONEWALK_MIGRATE_SKIP_NODE;
 	if ((job->arg->flags & ONEWALK_DUMMY_MIGRATE_COMPOUND) &&
@@ -284,10 +286,11 @@ static void init_piece(struct piece *piece, struct job *job,
 			.dst = job->dst + first,
 			.start = start,
 			.end = end,
-			.pgmap_owner = job->mirror->device,
+			.pgmap_owner = dummy_owner(job->mirror->device),
 			.flags = select_flags(job),
 			.nid = job->arg->nid,
 			.notifier = &job->mirror->notifier,
+			.p2p = dummy_p2p(job->mirror),
 			.status = job->status ? job->status + first : NULL,
 		},
 		.range = {
@@ -298,7 +301,8 @@ static void init_piece(struct piece *piece, struct job *job,
 			.default_flags = job->requests,
 			.pfn_flags_mask = job->arg->pfns ?
 				ONEWALK_PFN_REQ_FLAGS : 0,
-			.dev_private_owner = job->mirror->device,
+			.dev_private_owner = dummy_owner(job->mirror->device),
+			.p2p = dummy_p2p(job->mirror),
 		},
 	};
 	piece->range.migrate = &piece->migrate;
@@ -399,9 +403,11 @@ static int check_flags(const struct onewalk_dummy_migrate *arg)
 			  ONEWALK_DUMMY_MIGRATE_SKIP_NODE |
 			  ONEWALK_DUMMY_MIGRATE_NO_COPY |
 			  ONEWALK_DUMMY_MIGRATE_COMPOUND |
-			  ONEWALK_DUMMY_MIGRATE_ANEW;
+			  ONEWALK_DUMMY_MIGRATE_ANEW |
+			  ONEWALK_DUMMY_MIGRATE_PEERS;
 	const u32 ours = ONEWALK_DUMMY_MIGRATE_SKIP_NODE |
-			 ONEWALK_DUMMY_MIGRATE_ANEW;
+			 ONEWALK_DUMMY_MIGRATE_ANEW |
+			 ONEWALK_DUMMY_MIGRATE_PEERS;
 
 	if (arg->method >= ONEWALK_DUMMY_NR_METHODS || (arg->flags & ~known))
 		return -EINVAL;

@@ -10,6 +10,7 @@
  * backs it, since nobody can read the device-private page itself.
  */
 #include <linux/memremap.h>
+#include <linux/pagemap.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 
@@ -46,13 +47,18 @@ static u8 entry_access(void *entry)
 int dummy_map(struct dummy_mirror *mirror, unsigned long addr,
 	      struct page *page, u8 access)
 {
+	bool own = (access & ONEWALK_DUMMY_MAPPED_DEVICE) ||
+		   dummy_is_own(mirror->device, page);
 	void *old;
 
 	lockdep_assert_held(&mirror->lock);
 
-	if (!(access & ONEWALK_DUMMY_MAPPED_DEVICE) &&
-	    dummy_is_own(mirror->device, page))
+	if (own)
 		access |= ONEWALK_DUMMY_MAPPED_DEVICE;
+	/* When it is written, nobody finds it again by what backs it. */
+	else if (is_device_private_page(page) &&
+		 (access & ONEWALK_DUMMY_MAPPED_WRITE))
+		folio_mark_dirty(page_folio(page));
 
 	/* The notifier takes our lock in memory reclaim: none of it here. */
 	old = xa_store(&mirror->table, addr >> PAGE_SHIFT,
@@ -152,7 +158,7 @@ static bool classic_own(const struct dummy_mirror *mirror,
 	if (range->event == MMU_NOTIFY_EXCLUSIVE)
 		return range->owner == mirror;
 	return range->event == MMU_NOTIFY_MIGRATE &&
-	       range->owner == mirror->device &&
+	       range->owner == dummy_owner(mirror->device) &&
 	       READ_ONCE(mirror->classic) == current;
 }
 
@@ -182,6 +188,47 @@ static bool invalidate(struct mmu_interval_notifier *notifier,
 	return true;
 }
 
+static bool allow(const struct onewalk_p2p *p2p, struct page *page)
+{
+	const struct dummy_mirror *mirror =
+		container_of(p2p, struct dummy_mirror, p2p);
+	u32 flag = dummy_is_own(mirror->device, page) ?
+		ONEWALK_DUMMY_PEERS_OWN : ONEWALK_DUMMY_PEERS_OTHERS;
+
+	return READ_ONCE(mirror->peers) & flag;
+}
+
+static const struct onewalk_p2p_ops p2p_ops = {
+	.allow = allow,
+};
+
+/**
+ * dummy_p2p() - what onewalk is given to ask about device-private memory
+ * @mirror: the mirror
+ */
+const struct onewalk_p2p *dummy_p2p(const struct dummy_mirror *mirror)
+{
+	return READ_ONCE(mirror->peers) & ONEWALK_DUMMY_PEERS_ASK ?
+		&mirror->p2p : NULL;
+}
+
+/**
+ * dummy_set_peers() - ONEWALK_DUMMY_PEERS
+ * @mirror: the mirror
+ * @arg: the argument
+ */
+int dummy_set_peers(struct dummy_mirror *mirror,
+		    const struct onewalk_dummy_peers *arg)
+{
+	const u32 known = ONEWALK_DUMMY_PEERS_ASK | ONEWALK_DUMMY_PEERS_OWN |
+			  ONEWALK_DUMMY_PEERS_OTHERS;
+
+	if ((arg->flags & ~known) || arg->pad)
+		return -EINVAL;
+	WRITE_ONCE(mirror->peers, arg->flags);
+	return 0;
+}
+
 static const struct mmu_interval_notifier_ops mirror_ops = {
 	.invalidate = invalidate,
 };
@@ -193,6 +240,7 @@ static struct dummy_mirror *alloc_mirror(struct dummy_device *device)
 	if (!mirror)
 		return NULL;
 	mirror->device = device;
+	mirror->p2p.ops = &p2p_ops;
 	init_rwsem(&mirror->service);
 	mutex_init(&mirror->lock);
 	xa_init(&mirror->table);

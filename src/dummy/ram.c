@@ -115,50 +115,40 @@ vm_fault_t dummy_migrate_to_ram(struct vm_fault *vmf)
 }
 
 /* A large page without a large destination stays: nothing splits it here. */
-static struct page *evict_one(struct page *src, unsigned int order)
+static struct page *evict_alloc(struct onewalk_evict *evict, struct page *src,
+				unsigned int order)
 {
-	struct page *dst = dummy_system_alloc(NULL, 0, order, NULL);
-	unsigned long i;
-
-	for (i = 0; dst && i < 1UL << order; i++)
-		copy_highpage(folio_page(page_folio(dst), i),
-			      dummy_backing(folio_page(page_folio(src), i)));
-	return dst;
+	return dummy_system_alloc(NULL, 0, order, NULL);
 }
 
-/**
- * dummy_evict() - bring device pages back to system memory, whoever maps them
- * @src: array of @npages entries
- * @dst: likewise
- * @pfn: the first page
- * @npages: number of pages; single ones, or those of one large page
- *
- * A page that is in use by somebody at this moment is left out.
- */
-void dummy_evict(unsigned long *src, unsigned long *dst, unsigned long pfn,
-		 unsigned long npages)
+static void evict_one(struct page *src, struct page *dst, unsigned long nr)
+{
+	unsigned long i;
+
+	for (i = 0; i < nr; i++)
+		copy_highpage(folio_page(page_folio(dst), i),
+			      dummy_backing(folio_page(page_folio(src), i)));
+}
+
+static int evict_copy(struct onewalk_evict *evict, const unsigned long *src,
+		      const unsigned long *dst, unsigned long npages)
 {
 	unsigned long i, nr;
-	struct page *page;
-
-	memset(dst, 0, npages * sizeof(*dst));
-	migrate_device_range(src, pfn, npages);
 
 	for (i = 0; i < npages; i += nr) {
 		nr = dummy_step(src[i]);
-		if (!(src[i] & MIGRATE_PFN_MIGRATE))
-			continue;
-		page = evict_one(migrate_pfn_to_page(src[i]),
-				 nr > 1 ? DUMMY_PMD_ORDER : 0);
-		if (!page)
-			continue;
-		dst[i] = onewalk_page_to_migrate(page) |
-			 (src[i] & MIGRATE_PFN_COMPOUND);
+		if ((src[i] & MIGRATE_PFN_MIGRATE) && dst[i])
+			evict_one(migrate_pfn_to_page(src[i]),
+				  migrate_pfn_to_page(dst[i]), nr);
 	}
-
-	migrate_device_pages(src, dst, npages);
-	migrate_device_finalize(src, dst, npages);
+	return 0;
 }
+
+/* Device pages come back to system memory, whoever maps them. */
+const struct onewalk_evict_ops dummy_evict_ops = {
+	.alloc = evict_alloc,
+	.copy = evict_copy,
+};
 
 /**
  * dummy_drain() - have all CPUs let go of the pages in their batches

@@ -75,7 +75,7 @@ static int snapshot_window(struct dummy_mirror *mirror, unsigned long start,
 		.start = start,
 		.end = end,
 		.hmm_pfns = pfns,
-		.dev_private_owner = mirror->device,
+		.dev_private_owner = dummy_owner(mirror->device),
 	};
 
 	return dummy_fault_and_use(mirror, &range, onewalk_range_fault,
@@ -168,7 +168,8 @@ static int report(struct dummy_mirror *mirror,
 		.hmm_pfns = pfns,
 		.default_flags = arg->default_flags,
 		.pfn_flags_mask = arg->pfn_flags_mask,
-		.dev_private_owner = mirror->device,
+		.dev_private_owner = dummy_owner(mirror->device),
+		.p2p = dummy_p2p(mirror),
 	};
 
 	if (arg->unlocked)

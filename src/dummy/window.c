@@ -23,6 +23,7 @@
  * struct window - a part of the range, in one PTE table and one VMA
  * @mirror: the mirror
  * @to_device: which way
+ * @p2p: to_device: which other devices' memory the device reaches, or NULL
  * @start: first user address
  * @end: first address behind
  * @patience: jiffies that may still be spent on going over windows again
@@ -38,6 +39,7 @@
 struct window {
 	struct dummy_mirror	*mirror;
 	bool			to_device;
+	const struct onewalk_p2p *p2p;
 	unsigned long		start;
 	unsigned long		end;
 	unsigned long		patience;
@@ -63,6 +65,9 @@ static unsigned long window_flags(const struct window *window)
 
 	if (!window->to_device)
 		flags = dummy_select(device);
+	/* From wherever the device may have it. */
+	if (window->to_device && window->p2p)
+		flags |= ONEWALK_MIGRATE_SELECT_DEVICE_P2P;
 	/* A large page that is the device's own comes and goes whole. */
 	if (dummy_is_private(device))
 		flags |= ONEWALK_MIGRATE_SELECT_COMPOUND;
@@ -104,8 +109,9 @@ static int pass_locked(struct window *window, unsigned long seq)
 		.src = window->src,
 		.dst = window->dst,
 		.status = window->status,
-		.pgmap_owner = mirror->device,
+		.pgmap_owner = dummy_owner(mirror->device),
 		.notifier = &mirror->notifier,
+		.p2p = window->p2p,
 		.flags = window_flags(window),
 	};
 	int ret;
@@ -300,6 +306,7 @@ static struct window *alloc_window(struct dummy_mirror *mirror, bool to_device,
 		return NULL;
 	window->mirror = mirror;
 	window->to_device = to_device;
+	window->p2p = to_device ? dummy_p2p(mirror) : NULL;
 	window->patience = DUMMY_PATIENCE;
 	window->src = kcalloc(DUMMY_PMD_NR, sizeof(*window->src), GFP_KERNEL);
 	window->dst = kcalloc(DUMMY_PMD_NR, sizeof(*window->dst), GFP_KERNEL);

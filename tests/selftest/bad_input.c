@@ -415,6 +415,7 @@ static const unsigned long with_argument[] = {
 	ONEWALK_DUMMY_READ_UNLOCKED, ONEWALK_DUMMY_MIGRATE,
 	ONEWALK_DUMMY_REPORT, ONEWALK_DUMMY_INSPECT, ONEWALK_DUMMY_INFO,
 	ONEWALK_DUMMY_PIN, ONEWALK_DUMMY_CALL, ONEWALK_DUMMY_LOCK,
+	ONEWALK_DUMMY_PEERS,
 };
 
 TEST_F(input, argument_that_cannot_be_read_is_efault)
@@ -551,7 +552,7 @@ TEST_F(input, unknown_method_or_flag_is_einval)
 	EXPECT_EQ(-EINVAL, migrate_by(self->fd, addr, NPAGES,
 				      ONEWALK_DUMMY_NR_METHODS, 0));
 	EXPECT_EQ(-EINVAL, migrate_by(self->fd, addr, NPAGES, UINT_MAX, 0));
-	for (bit = 8; bit < 32; bit++)
+	for (bit = 9; bit < 32; bit++)
 		EXPECT_EQ(-EINVAL, migrate_by(self->fd, addr, NPAGES,
 					      ONEWALK_DUMMY_RANGE, 1U << bit));
 	EXPECT_EQ(-EINVAL, migrate_by(self->fd, addr, NPAGES,

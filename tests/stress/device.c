@@ -20,6 +20,28 @@ int device_file(struct worker *w)
 	return files[below(w, NR_FILES)];
 }
 
+/* Through the second open of each, a device uses the other's memory as well. */
+static void ask_about_peers(int file, int fd)
+{
+	struct onewalk_dummy_peers peers = {
+		.flags = ONEWALK_DUMMY_PEERS_ASK | ONEWALK_DUMMY_PEERS_OWN |
+			 ONEWALK_DUMMY_PEERS_OTHERS,
+	};
+
+	if (file >= NR_DEVICES && ioctl(fd, ONEWALK_DUMMY_PEERS, &peers))
+		wrong(NULL, "peers: %s", strerror(errno));
+}
+
+static bool has_peers(int fd)
+{
+	int file;
+
+	for (file = NR_DEVICES; file < NR_FILES; file++)
+		if (files[file] == fd)
+			return true;
+	return false;
+}
+
 void reopen_device(int file)
 {
 	int fd = dummy_open(file % NR_DEVICES);
@@ -29,6 +51,7 @@ void reopen_device(int file)
 		      strerror(-fd));
 		return;
 	}
+	ask_about_peers(file, fd);
 	if (files[file] >= 0)
 		close(files[file]);
 	files[file] = fd;
@@ -270,6 +293,8 @@ static enum outcome migrate(struct worker *w, const char *what,
 	int file = device_file(w), ret;
 	bool failing;
 
+	if (has_peers(file) && one_in(w, 2))
+		flags |= ONEWALK_DUMMY_MIGRATE_PEERS;
 	/* so that there is something to bring back */
 	if (flags & back)
 		to_device(file, span_addr(&span), span.npages);

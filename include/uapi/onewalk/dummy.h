@@ -131,6 +131,7 @@ enum onewalk_dummy_stage {
 #define ONEWALK_DUMMY_MIGRATE_NO_COPY	(1U << 5) /* prepare, then give up and all back */
 #define ONEWALK_DUMMY_MIGRATE_COMPOUND	(1U << 6) /* large folios whole, if possible */
 #define ONEWALK_DUMMY_MIGRATE_ANEW	(1U << 7) /* what is on the device to another place there */
+#define ONEWALK_DUMMY_MIGRATE_PEERS	(1U << 8) /* also from devices that PEERS allows */
 
 /**
  * struct onewalk_dummy_migrate - fault in and migrate a range
@@ -146,7 +147,8 @@ enum onewalk_dummy_stage {
  *	was done before the error.
  * @method: in: &enum onewalk_dummy_method
  * @flags: in: ONEWALK_DUMMY_MIGRATE_*
- *	UNLOCKED goes with RANGE only, SKIP_NODE and ANEW with RANGE and SETUP
+ *	UNLOCKED goes with RANGE only, SKIP_NODE, ANEW and PEERS with RANGE and
+ *	SETUP; PEERS needs ONEWALK_DUMMY_PEERS_ASK
  * @nid: in: node number for SKIP_NODE
  * @retries: out: how often the call returned -EBUSY and was repeated
  * @moved: out: number of pages that migrated
@@ -335,5 +337,24 @@ struct onewalk_dummy_lock {
 };
 
 #define ONEWALK_DUMMY_LOCK		_IOW('H', 0x47, struct onewalk_dummy_lock)
+
+/* Flags of struct onewalk_dummy_peers. */
+#define ONEWALK_DUMMY_PEERS_ASK		(1U << 0) /* onewalk asks the device */
+#define ONEWALK_DUMMY_PEERS_OWN		(1U << 1) /* it allows its own memory */
+#define ONEWALK_DUMMY_PEERS_OTHERS	(1U << 2) /* it allows other devices' */
+
+/**
+ * struct onewalk_dummy_peers - which device-private memory the device can reach
+ * @flags: in: ONEWALK_DUMMY_PEERS_*; 0 is what an open file begins with: onewalk
+ *	does not ask, and goes by the owner
+ * @pad: in: 0
+ */
+struct onewalk_dummy_peers {
+	__u32	flags;
+	__u32	pad;
+};
+
+/* For READ, WRITE, MIGRATE by RANGE or SETUP, REPORT and MIGRATE_TO_DEV. */
+#define ONEWALK_DUMMY_PEERS		_IOW('H', 0x48, struct onewalk_dummy_peers)
 
 #endif /* _UAPI_ONEWALK_DUMMY_H */
