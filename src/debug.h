@@ -34,7 +34,8 @@ struct mmu_interval_notifier;
 	X(COLLECTED, "collected")	/* the engine has tried */ \
 	X(UNMAPPED, "unmapped")		/* before the call returns */	\
 	X(PARTED, "parted")		/* huge pages from their entries */ \
-	X(MOVED, "moved")		/* and not mapped yet */
+	X(MOVED, "moved")		/* and not mapped yet */	\
+	X(MAPPING, "mapping")		/* before the driver maps a window */
 
 enum onewalk_point {
 #define ONEWALK_POINT(name, text) ONEWALK_POINT_##name,

@@ -284,17 +284,33 @@ static void take_over(struct onewalk_call *call, const struct hmm_range *hmm)
 	}
 }
 
+/*
+ * Of all pages of a hugetlb page the kernel looks at the request of the first, or
+ * of the first that is in the range.
+ */
+static void fill_requests(struct onewalk_call *call, struct hmm_range *hmm)
+{
+	unsigned long first = onewalk_index(call, hmm->start);
+	unsigned long size = is_vm_hugetlb_page(call->vma) ?
+		huge_page_size(hstate_vma(call->vma)) : PAGE_SIZE;
+	unsigned long addr, head, i = 0;
+
+	memset(hmm->hmm_pfns, 0,
+	       (hmm->end - hmm->start) / PAGE_SIZE * sizeof(*hmm->hmm_pfns));
+	for (addr = hmm->start; addr < hmm->end; addr += PAGE_SIZE, i++) {
+		head = max(addr & ~(size - 1), hmm->start);
+		hmm->hmm_pfns[(head - hmm->start) >> PAGE_SHIFT] |=
+			onewalk_request(call, call->range->hmm_pfns[first + i]) &
+			(HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE);
+	}
+}
+
 static int delegate_chunk(struct onewalk_call *call, struct hmm_range *hmm)
 {
 	unsigned long first = onewalk_index(call, hmm->start);
-	unsigned long i;
 	int ret;
 
-	for (i = 0; i < (hmm->end - hmm->start) >> PAGE_SHIFT; i++)
-		hmm->hmm_pfns[i] =
-			onewalk_request(call, call->range->hmm_pfns[first + i]) &
-			(HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE);
-
+	fill_requests(call, hmm);
 	onewalk_may_wait(call);
 	ret = hmm_range_fault(hmm);
 	if (ret == -EFAULT)

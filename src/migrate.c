@@ -155,7 +155,8 @@ static void settle_status(const struct onewalk_migrate *migrate)
  * the destination takes the source's place; a hole's destination is mapped
  * there. An entry with MIGRATE_PFN_COMPOUND gets one destination with that flag,
  * or up to as many single ones, in dst[] from there on, as it has pages; src[]
- * then holds the pages one by one afterwards. Where there is no destination, or
+ * then holds the pages one by one afterwards, and the order in their entries of
+ * &onewalk_range.hmm_pfns does not hold any more. Where there is no destination, or
  * the kernel refuses, MIGRATE_PFN_MIGRATE is cleared in src[]: the caller looks
  * there for what really moved; &onewalk_migrate.status follows. Mirrors
  * migrate_vma_pages(). Does nothing when npages is 0.

@@ -6,6 +6,7 @@
 #define _ONEWALK_INTERNAL_H
 
 #include <onewalk/onewalk.h>
+#include <onewalk/service.h>
 
 #include "debug.h"
 
@@ -232,6 +233,7 @@ bool onewalk_look_at_usual(struct onewalk_call *call, unsigned long addr,
 bool onewalk_reaches(const struct onewalk_call *call, const void *owner,
 		     unsigned long pfn);
 void onewalk_stop_status(u8 *status, unsigned long npages);
+int onewalk_range_fault_once(struct onewalk_range *range, bool *waited);
 enum onewalk_status onewalk_page_status(const struct onewalk_call *call,
 					struct page *page);
 enum onewalk_status onewalk_hole_status(const struct onewalk_call *call);
@@ -332,6 +334,50 @@ extern const struct onewalk_engine onewalk_unified;
 
 /* main.c */
 extern const struct onewalk_engine *onewalk_engine;
+
+/* window.c */
+
+/**
+ * struct onewalk_service_arrays - what a service allocates once
+ *
+ * One entry for each page of the largest window:
+ *
+ * @pfns: for onewalk_range_fault()
+ * @src: for the migration
+ * @dst: likewise
+ * @status: likewise; after an error it tells where
+ * @pages: of the window's block, the strongest access wanted
+ *
+ * And one for each fault:
+ *
+ * @order: its number in the caller's array, sorted by space and address
+ */
+struct onewalk_service_arrays {
+	unsigned long	pfns[ONEWALK_PMD_NR];
+	unsigned long	src[ONEWALK_PMD_NR];
+	unsigned long	dst[ONEWALK_PMD_NR];
+	u8		status[ONEWALK_PMD_NR];
+	u8		pages[ONEWALK_PMD_NR];
+	u32		order[];
+};
+
+static inline unsigned long
+onewalk_window_pages(const struct onewalk_window *window)
+{
+	return (window->end - window->start) >> PAGE_SHIFT;
+}
+
+static inline bool onewalk_writes(u8 access)
+{
+	return access >= ONEWALK_ACCESS_WRITE;
+}
+
+int onewalk_try_window(struct onewalk_window *window, bool *waited);
+
+/* bounce.c */
+void onewalk_bounces_note(struct onewalk_bounces *bounces, unsigned long addr,
+			  unsigned long nr);
+enum onewalk_policy onewalk_first_touch(struct onewalk_window *window);
 
 /* finalize.c */
 void onewalk_finalize(struct onewalk_migrate *migrate);

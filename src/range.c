@@ -1124,6 +1124,18 @@ static int check(struct onewalk_range *range)
 	return ret;
 }
 
+static int begin_call(struct onewalk_call *call)
+{
+	struct onewalk_range *range = call->range;
+	int ret = check(range);
+
+	if (ret)
+		return ret;
+	call->migrate = range->migrate;
+	call->mm = range->notifier->mm;
+	return 0;
+}
+
 /**
  * onewalk_range_fault() - report, fault in and prepare a range for migration
  * @range: what to do; every entry of @range->hmm_pfns holds its page's request
@@ -1169,19 +1181,14 @@ static int check(struct onewalk_range *range)
 int onewalk_range_fault(struct onewalk_range *range)
 {
 	struct onewalk_call call = { .range = range };
-	int ret = check(range);
+	int ret = begin_call(&call);
 
-	if (ret)
-		return ret;
-
-	call.migrate = range->migrate;
-	call.mm = range->notifier->mm;
-	return range_fault(&call);
+	return ret ?: range_fault(&call);
 }
 EXPORT_SYMBOL_GPL(onewalk_range_fault);
 
-/* @progress: a fault dropped the lock, that is, it waited for something. */
-static int lock_and_fault(struct onewalk_call *call, bool *progress)
+/* @waited: a fault dropped the lock, that is, it waited for something. */
+static int lock_and_fault(struct onewalk_call *call, bool *waited)
 {
 	bool locked = true;
 	int ret;
@@ -1202,8 +1209,23 @@ static int lock_and_fault(struct onewalk_call *call, bool *progress)
 
 	if (locked && (ret || !call->migrate))
 		mmap_read_unlock(call->mm);
-	*progress = !locked;
+	*waited = !locked;
 	return ret;
+}
+
+/*
+ * onewalk_range_fault_once() - one try of onewalk_range_fault_unlocked()
+ * @range: as for that
+ * @waited: out: the mmap lock was dropped, to wait for a page
+ *
+ * Return: as that, with -EBUSY at once.
+ */
+int onewalk_range_fault_once(struct onewalk_range *range, bool *waited)
+{
+	struct onewalk_call call = { .range = range };
+	int ret = begin_call(&call);
+
+	return ret ?: lock_and_fault(&call, waited);
 }
 
 /**
@@ -1234,19 +1256,17 @@ int onewalk_range_fault_unlocked(struct onewalk_range *range,
 {
 	struct onewalk_call call = { .range = range };
 	unsigned long deadline = jiffies + timeout;
-	bool progress = false;
-	int ret = check(range);
+	bool waited = false;
+	int ret = begin_call(&call);
 
 	if (ret)
 		return ret;
 
-	call.migrate = range->migrate;
-	call.mm = range->notifier->mm;
 	do {
-		ret = lock_and_fault(&call, &progress);
+		ret = lock_and_fault(&call, &waited);
 		if (ret != -EBUSY)
 			return ret;
-		if (progress)
+		if (waited)
 			deadline = jiffies + timeout;
 		if (fatal_signal_pending(current))
 			return -EINTR;

@@ -86,6 +86,8 @@ static void init_call(struct call *call)
 	call->migrate.notifier = &call->mirror->notifier;
 }
 
+static const struct onewalk_p2p mute;
+
 /* The arrays themselves are kept in @call. */
 static void deviate(const struct call *call, struct onewalk_range *range,
 		    struct onewalk_migrate *migrate)
@@ -106,6 +108,10 @@ static void deviate(const struct call *call, struct onewalk_range *range,
 		migrate->vma = NULL;
 	if (leaves_out(call, ONEWALK_DUMMY_FAULT_PAGE))
 		migrate->fault_page = call->page;
+	if (leaves_out(call, ONEWALK_DUMMY_MUTE_PEERS)) {
+		range->p2p = &mute;
+		migrate->p2p = &mute;
+	}
 }
 
 /* Each invalidation moves the sequence by two. */
@@ -207,7 +213,8 @@ static int check_call(const struct onewalk_dummy_call *arg)
 			  ONEWALK_DUMMY_NULL_DST |
 			  ONEWALK_DUMMY_NULL_VMA |
 			  ONEWALK_DUMMY_STALE_SEQ |
-			  ONEWALK_DUMMY_FAULT_PAGE;
+			  ONEWALK_DUMMY_FAULT_PAGE |
+			  ONEWALK_DUMMY_MUTE_PEERS;
 
 	if (arg->function > ONEWALK_DUMMY_CALL_MIGRATE_SETUP ||
 	    (arg->null & ~known) || arg->pad)

@@ -30,12 +30,14 @@ static bool fails_on_purpose(struct dummy_mirror *mirror)
  * @mirror: its argument
  * @migrate: likewise
  * @to_device: likewise
+ * @ready: NULL, or single destinations to take first
  * @batch: ordinary pages for it
  */
 struct copying {
 	struct dummy_mirror	*mirror;
 	struct onewalk_migrate	*migrate;
 	bool			to_device;
+	struct dummy_ready	*ready;
 	struct dummy_batch	batch;
 };
 
@@ -46,6 +48,8 @@ static struct page *destination(struct copying *copying, unsigned long i,
 
 	if (fails_on_purpose(copying->mirror))
 		return NULL;
+	if (!order && copying->ready && copying->ready->nr)
+		return copying->ready->pages[--copying->ready->nr];
 	if (copying->to_device)
 		return dummy_memory_alloc(copying->mirror->device, order,
 					  &copying->batch);
@@ -123,6 +127,28 @@ undo:
 	}
 }
 
+static void copy_all(struct copying *copying)
+{
+	const struct onewalk_migrate *migrate = copying->migrate;
+	unsigned long i, nr;
+
+	copying->batch.wanted = migrate->cpages;
+	for (i = 0; i < migrate->npages; i += nr) {
+		unsigned long src = migrate->src[i];
+
+		nr = dummy_step(src);
+		if (!(src & MIGRATE_PFN_MIGRATE))
+			continue;
+		/* Holes are always offered, but nothing comes back from one. */
+		if (!copying->to_device && !(src & MIGRATE_PFN_VALID))
+			continue;
+		if (nr > 1 && copy_whole(copying, i))
+			continue;
+		copy_single(copying, i, nr);
+	}
+	dummy_batch_end(&copying->batch);
+}
+
 /**
  * dummy_copy() - allocate destinations and copy
  * @mirror: on whose behalf; NULL when a CPU fault brings pages back
@@ -139,24 +165,29 @@ void dummy_copy(struct dummy_mirror *mirror, struct onewalk_migrate *migrate,
 		.mirror = mirror,
 		.migrate = migrate,
 		.to_device = to_device,
-		.batch.wanted = migrate->cpages,
 	};
-	unsigned long i, nr;
 
-	for (i = 0; i < migrate->npages; i += nr) {
-		unsigned long src = migrate->src[i];
+	copy_all(&copying);
+}
 
-		nr = dummy_step(src);
-		if (!(src & MIGRATE_PFN_MIGRATE))
-			continue;
-		/* Holes are always offered, but nothing comes back from one. */
-		if (!to_device && !(src & MIGRATE_PFN_VALID))
-			continue;
-		if (nr > 1 && copy_whole(&copying, i))
-			continue;
-		copy_single(&copying, i, nr);
-	}
-	dummy_batch_end(&copying.batch);
+/**
+ * dummy_copy_ready() - likewise, to the device, with destinations in hand
+ * @mirror: on whose behalf
+ * @migrate: set up, for onewalk_migrate_pages()
+ * @ready: destinations; those that are left over stay in it
+ */
+void dummy_copy_ready(struct dummy_mirror *mirror,
+		      struct onewalk_migrate *migrate,
+		      struct dummy_ready *ready)
+{
+	struct copying copying = {
+		.mirror = mirror,
+		.migrate = migrate,
+		.to_device = true,
+		.ready = ready,
+	};
+
+	copy_all(&copying);
 }
 
 /**

@@ -60,6 +60,7 @@ union argument {
 	struct onewalk_dummy_call	call;
 	struct onewalk_dummy_lock	lock;
 	struct onewalk_dummy_peers	peers;
+	struct onewalk_dummy_service	service;
 };
 
 /* A command of test_hmm that is about a range of the process. */
@@ -201,6 +202,11 @@ static int ioctl_peers(struct dummy_mirror *mirror, union argument *arg)
 	return dummy_set_peers(mirror, &arg->peers);
 }
 
+static int ioctl_service(struct dummy_mirror *mirror, union argument *arg)
+{
+	return dummy_service(mirror, &arg->service);
+}
+
 static int ioctl_call(struct dummy_mirror *mirror, union argument *arg)
 {
 	return dummy_call(mirror, &arg->call);
@@ -240,6 +246,7 @@ static const struct ioctl ioctls[] = {
 	{ ONEWALK_DUMMY_CALL, ioctl_call, true },
 	{ ONEWALK_DUMMY_LOCK, ioctl_lock, true },
 	{ ONEWALK_DUMMY_PEERS, ioctl_peers },
+	{ ONEWALK_DUMMY_SERVICE, ioctl_service, false, true },
 };
 
 static const struct ioctl *find_ioctl(unsigned int number)
@@ -342,6 +349,17 @@ static const struct file_operations device_fops = {
 	.compat_ioctl	= compat_ptr_ioctl,
 	.mmap		= device_mmap,
 };
+
+/**
+ * dummy_file_mirror() - what an open file is
+ * @file: any file
+ *
+ * Return: the mirror, or NULL if it is no file of ours.
+ */
+struct dummy_mirror *dummy_file_mirror(struct file *file)
+{
+	return file->f_op == &device_fops ? file->private_data : NULL;
+}
 
 /**
  * dummy_device_init() - make a device

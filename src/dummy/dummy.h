@@ -16,6 +16,7 @@
 
 #include <onewalk/dummy.h>
 #include <onewalk/onewalk.h>
+#include <onewalk/service.h>
 
 /**
  * DOC: Locking
@@ -96,6 +97,7 @@ struct dummy_device {
  * @classic: the task that migrates by the kernel's calls, not by onewalk's
  * @p2p: for onewalk, if @peers has ONEWALK_DUMMY_PEERS_ASK
  * @peers: ONEWALK_DUMMY_PEERS_*
+ * @space: the same for onewalk's fault buffer service
  * @fail_alloc: not 0: the next allocation of a destination fails
  * @invalidations: how often the notifier was called
  * @own_invalidations: how often that was by this mirror's own doing
@@ -113,6 +115,7 @@ struct dummy_mirror {
 	struct task_struct		*classic;
 	struct onewalk_p2p		p2p;
 	u32				peers;
+	struct onewalk_space		space;
 	atomic_t			fail_alloc;
 	atomic64_t			invalidations;
 	atomic64_t			own_invalidations;
@@ -131,6 +134,16 @@ struct dummy_batch {
 	unsigned long	wanted;
 	unsigned int	nr;
 	struct page	*pages[32];
+};
+
+/**
+ * struct dummy_ready - destinations that were allocated in time
+ * @nr: how many there are
+ * @pages: single pages of device memory, as dummy_memory_alloc() returned them
+ */
+struct dummy_ready {
+	unsigned int	nr;
+	struct page	*pages[DUMMY_PMD_NR];
 };
 
 static inline bool dummy_is_private(const struct dummy_device *device)
@@ -164,6 +177,7 @@ int dummy_device_add(struct dummy_device *device);
 void dummy_device_remove(struct dummy_device *device);
 int dummy_check_range(u64 addr, u64 npages);
 int dummy_check_table(u64 addr, u64 npages);
+struct dummy_mirror *dummy_file_mirror(struct file *file);
 
 /* reserved.c */
 int dummy_reserved_claim(struct dummy_device *device, const char *name,
@@ -201,6 +215,9 @@ unsigned long dummy_select(const struct dummy_device *device);
 /* copy.c */
 void dummy_copy(struct dummy_mirror *mirror, struct onewalk_migrate *migrate,
 		bool to_device);
+void dummy_copy_ready(struct dummy_mirror *mirror,
+		      struct onewalk_migrate *migrate,
+		      struct dummy_ready *ready);
 bool dummy_is_moved(const struct onewalk_migrate *migrate, unsigned long i);
 unsigned long dummy_moved(const struct onewalk_migrate *migrate);
 unsigned long dummy_step(unsigned long mpfn);
@@ -292,5 +309,9 @@ int dummy_pin(struct dummy_mirror *mirror, struct onewalk_dummy_pin *arg);
 void dummy_unpin_all(struct dummy_mirror *mirror);
 int dummy_lock(struct dummy_mirror *mirror,
 	       const struct onewalk_dummy_lock *arg);
+
+/* service.c */
+int dummy_service(struct dummy_mirror *mirror,
+		  struct onewalk_dummy_service *arg);
 
 #endif /* _ONEWALK_DUMMY_H */

@@ -226,12 +226,36 @@ int dummy_set_peers(struct dummy_mirror *mirror,
 	if ((arg->flags & ~known) || arg->pad)
 		return -EINVAL;
 	WRITE_ONCE(mirror->peers, arg->flags);
+	WRITE_ONCE(mirror->space.p2p, dummy_p2p(mirror));
 	return 0;
 }
 
 static const struct mmu_interval_notifier_ops mirror_ops = {
 	.invalidate = invalidate,
 };
+
+static void init_space(struct dummy_mirror *mirror)
+{
+	const struct dummy_device *device = mirror->device;
+	struct onewalk_space *space = &mirror->space;
+
+	space->notifier = &mirror->notifier;
+	space->service = &mirror->service;
+	space->pgmap_owner = dummy_owner(mirror->device);
+	space->select = ONEWALK_MIGRATE_SELECT_SYSTEM |
+			ONEWALK_MIGRATE_SELECT_DEVICE_P2P;
+	if (dummy_is_private(device))
+		space->select |= ONEWALK_MIGRATE_SELECT_COMPOUND;
+	space->bounces =
+		onewalk_bounces_alloc(ONEWALK_DUMMY_BOUNCES,
+				      msecs_to_jiffies(ONEWALK_DUMMY_HOLD_MSEC));
+}
+
+static void free_mirror(struct dummy_mirror *mirror)
+{
+	onewalk_bounces_free(mirror->space.bounces);
+	kfree(mirror);
+}
 
 static struct dummy_mirror *alloc_mirror(struct dummy_device *device)
 {
@@ -241,6 +265,11 @@ static struct dummy_mirror *alloc_mirror(struct dummy_device *device)
 		return NULL;
 	mirror->device = device;
 	mirror->p2p.ops = &p2p_ops;
+	init_space(mirror);
+	if (!mirror->space.bounces) {
+		kfree(mirror);
+		return NULL;
+	}
 	init_rwsem(&mirror->service);
 	mutex_init(&mirror->lock);
 	xa_init(&mirror->table);
@@ -269,7 +298,7 @@ struct dummy_mirror *dummy_mirror_open(struct dummy_device *device)
 	ret = mmu_interval_notifier_insert(&mirror->notifier, current->mm, 0,
 					   ULONG_MAX & PAGE_MASK, &mirror_ops);
 	if (ret) {
-		kfree(mirror);
+		free_mirror(mirror);
 		return ERR_PTR(ret);
 	}
 	return mirror;
@@ -289,5 +318,5 @@ void dummy_mirror_close(struct dummy_mirror *mirror)
 	xa_destroy(&mirror->table);
 	mutex_destroy(&mirror->pin_lock);
 	mutex_destroy(&mirror->lock);
-	kfree(mirror);
+	free_mirror(mirror);
 }

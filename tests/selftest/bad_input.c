@@ -905,6 +905,12 @@ TEST_F(exported, ordinary_fault_page_is_einval)
 	expect_error(_metadata, self, -EINVAL);
 }
 
+TEST_F(exported, peers_nobody_can_be_asked_about_are_einval)
+{
+	self->call.null = ONEWALK_DUMMY_MUTE_PEERS;
+	expect_error(_metadata, self, -EINVAL);
+}
+
 TEST_F(exported, stale_sequence_is_ebusy)
 {
 	self->call.null = ONEWALK_DUMMY_STALE_SEQ;

@@ -348,6 +348,28 @@ int dummy_lock(int fd, const void *addr, unsigned int msec)
 	return ioctl(fd, ONEWALK_DUMMY_LOCK, &lock) ? -errno : 0;
 }
 
+int dummy_service(int fd, struct onewalk_dummy_fault *faults, unsigned int nr,
+		  struct onewalk_dummy_service *service)
+{
+	service->faults = (uintptr_t)faults;
+	service->nr = nr;
+	return ioctl(fd, ONEWALK_DUMMY_SERVICE, service) ? -errno : 0;
+}
+
+void shuffle_faults(struct onewalk_dummy_fault *faults, size_t nr,
+		    uint64_t *random)
+{
+	struct onewalk_dummy_fault fault;
+	size_t i, other;
+
+	for (i = 0; i < nr; i++) {
+		other = next_random(random) % nr;
+		fault = faults[i];
+		faults[i] = faults[other];
+		faults[other] = fault;
+	}
+}
+
 int dummy_migrate(int fd, const void *addr, size_t npages, unsigned int method,
 		  unsigned int flags, uint8_t *status, uint64_t *pfns,
 		  struct onewalk_dummy_migrate *result)
@@ -1434,4 +1456,66 @@ void counter_close(struct counter *counter)
 	snprintf(text, sizeof(text), "-:onewalk_test/%s", counter->name);
 	write_text(TRACING "/kprobe_events", O_APPEND, text);
 	counter->name[0] = '\0';
+}
+
+/* --- a debug build is told to fail, and to wait --- */
+
+#define INJECT	"/sys/kernel/debug/onewalk/inject"
+#define RESUME	"/sys/kernel/debug/onewalk/resume"
+
+bool can_inject(void)
+{
+	return !access(INJECT, F_OK);
+}
+
+void resume(void)
+{
+	write_file(RESUME, "1");
+}
+
+void inject_nothing(void)
+{
+	static const char * const points[] = {
+		"table", "trylock", "share", "isolate", "pin", "split",
+		"refuse", "invalidated", "fault-oom", "fault-sigbus",
+		"fault-hwpoison", "entered", "looked", "checked", "collected",
+		"unmapped", "parted", "moved", "mapping",
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(points) / sizeof(*points); i++)
+		write_file(INJECT, "%s 0", points[i]);
+	resume();
+}
+
+int inject(const char *point, unsigned int skip, unsigned int times)
+{
+	return write_file(INJECT, "%s %d %u %u", point, getpid(), skip, times);
+}
+
+unsigned int struck(const char *point)
+{
+	char text[1024], format[64], *line;
+	unsigned int passed, n = 0;
+
+	if (read_file(INJECT, text, sizeof(text)))
+		return 0;
+	snprintf(format, sizeof(format), "%s %%u %%u", point);
+	for (line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+		if (sscanf(line, format, &passed, &n) == 2)
+			break;
+	return n;
+}
+
+bool wait_until_paused(void)
+{
+	char text[16] = "";
+	int i;
+
+	for (i = 0; i < 3000; i++) {
+		if (!read_file(RESUME, text, sizeof(text)) && atoi(text) > 0)
+			return true;
+		usleep(10000);
+	}
+	return false;
 }

@@ -29,6 +29,7 @@
 
 #include <onewalk/dummy.h>
 #include <onewalk/status.h>
+#include <onewalk/verdict.h>
 
 #define PAGE	4096UL
 #define HUGE	(2UL << 20)
@@ -121,6 +122,12 @@ int dummy_pin(int fd, const void *addr, size_t npages);
 /* The page is locked when this begins to wait, and not any more when it returns. */
 int dummy_lock(int fd, const void *addr, unsigned int msec);
 
+/* A fault buffer; of @service only the fields that are out are of no matter. */
+int dummy_service(int fd, struct onewalk_dummy_fault *faults, unsigned int nr,
+		  struct onewalk_dummy_service *service);
+/* @nr of them, whatever order they are in, into another one */
+void shuffle_faults(struct onewalk_dummy_fault *faults, size_t nr,
+		    uint64_t *random);
 /* One request of ONEWALK_DUMMY_MIGRATE; any pointer may be NULL. */
 int dummy_migrate(int fd, const void *addr, size_t npages, unsigned int method,
 		  unsigned int flags, uint8_t *status, uint64_t *pfns,
@@ -303,6 +310,18 @@ uint64_t counter_stop(struct counter *counter);
 const char *counter_watch(struct counter *counter, const char *function);
 uint64_t counter_read(const struct counter *counter);
 void counter_close(struct counter *counter);
+
+/* --- a debug build is told to fail, and to wait (src/debug.c) --- */
+
+bool can_inject(void);
+/* From the @skip-th time on, @times times, for this process. */
+int inject(const char *point, unsigned int skip, unsigned int times);
+unsigned int struck(const char *point);
+/* until some call waits; then it is let go on */
+bool wait_until_paused(void);
+void resume(void);
+/* Every point is off again. */
+void inject_nothing(void);
 
 /* --- in tests only: these use the harness --- */
 

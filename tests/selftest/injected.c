@@ -17,9 +17,6 @@
 
 #include "common.h"
 
-#define INJECT	"/sys/kernel/debug/onewalk/inject"
-#define RESUME	"/sys/kernel/debug/onewalk/resume"
-
 #define NPAGES	64
 
 FIXTURE(injected) {
@@ -56,7 +53,7 @@ FIXTURE_VARIANT_ADD(injected, setup_of_tables) {
 
 FIXTURE_SETUP(injected)
 {
-	if (access(INJECT, F_OK))
+	if (!can_inject())
 		SKIP(return, "not a debug build");
 
 	self->fd = dummy_open(0);
@@ -68,22 +65,6 @@ FIXTURE_SETUP(injected)
 	fill(self->addr, NPAGES, 1);
 }
 
-/* Every point is off again. */
-static void inject_nothing(void)
-{
-	static const char * const points[] = {
-		"table", "trylock", "share", "isolate", "pin", "split",
-		"refuse", "invalidated", "fault-oom", "fault-sigbus",
-		"fault-hwpoison", "entered", "looked", "checked", "collected",
-		"unmapped", "parted", "moved",
-	};
-	size_t i;
-
-	for (i = 0; i < sizeof(points) / sizeof(*points); i++)
-		write_file(INJECT, "%s 0", points[i]);
-	write_file(RESUME, "1");
-}
-
 FIXTURE_TEARDOWN(injected)
 {
 	inject_nothing();
@@ -91,26 +72,6 @@ FIXTURE_TEARDOWN(injected)
 	restore_settings();
 	EXPECT_TRUE(device_is_empty(self->fd));
 	close(self->fd);
-}
-
-/* From the @skip-th time on, @times times, for this process. */
-static int inject(const char *point, unsigned int skip, unsigned int times)
-{
-	return write_file(INJECT, "%s %d %u %u", point, getpid(), skip, times);
-}
-
-static unsigned int struck(const char *point)
-{
-	char text[1024], format[64], *line;
-	unsigned int passed, n = 0;
-
-	if (read_file(INJECT, text, sizeof(text)))
-		return 0;
-	snprintf(format, sizeof(format), "%s %%u %%u", point);
-	for (line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
-		if (sscanf(line, format, &passed, &n) == 2)
-			break;
-	return n;
 }
 
 static int migrate(FIXTURE_DATA(injected) *self,
@@ -361,19 +322,6 @@ static void *call_thread(void *arg)
 	return NULL;
 }
 
-static bool wait_until_paused(void)
-{
-	char text[16] = "";
-	int i;
-
-	for (i = 0; i < 3000; i++) {
-		if (!read_file(RESUME, text, sizeof(text)) && atoi(text) > 0)
-			return true;
-		usleep(10000);
-	}
-	return false;
-}
-
 static const char * const pauses[] = {
 	"entered", "looked", "checked", "collected", "unmapped", "parted",
 	"moved",
@@ -392,7 +340,7 @@ TEST_F(injected, memory_zapped_between_two_steps_is_gone_and_no_more)
 		ASSERT_TRUE(wait_until_paused())
 			TH_LOG("%s", pauses[i]);
 		EXPECT_OK(madvise(self->addr, half * PAGE, MADV_DONTNEED));
-		write_file(RESUME, "1");
+		resume();
 		pthread_join(call.thread, NULL);
 
 		EXPECT_OK(call.ret)
@@ -445,7 +393,7 @@ TEST_F(injected, memory_touched_between_two_steps_is_right)
 			TH_LOG("%s", pauses[i]);
 		atomic_store(&toucher.go, true);
 		usleep(20000);
-		write_file(RESUME, "1");
+		resume();
 		pthread_join(call.thread, NULL);
 		pthread_join(toucher.thread, NULL);
 		EXPECT_OK(call.ret);
@@ -473,7 +421,7 @@ static int migrate_changed(struct __test_metadata *_metadata,
 	why = change(self->addr + NPAGES / 2 * PAGE);
 	EXPECT_EQ(NULL, why)
 		TH_LOG("%s", why);
-	write_file(RESUME, "1");
+	resume();
 	pthread_join(call.thread, NULL);
 	EXPECT_EQ(0, forgotten_pages(self->addr, NPAGES));
 	return call.ret;
@@ -515,7 +463,7 @@ TEST_F(injected, invalidation_after_the_look_costs_another_call)
 	pthread_create(&call.thread, NULL, call_thread, &call);
 	ASSERT_TRUE(wait_until_paused());
 	EXPECT_OK(madvise(self->addr + NPAGES * PAGE, PAGE, MADV_DONTNEED));
-	write_file(RESUME, "1");
+	resume();
 	pthread_join(call.thread, NULL);
 	EXPECT_OK(call.ret);
 	EXPECT_EQ(variant->method == ONEWALK_DUMMY_RANGE, self->result.retries);
@@ -562,7 +510,7 @@ TEST_F(injected, page_that_vanished_is_waited_for_with_nothing_held)
 	pthread_create(&call.thread, NULL, unlocked_call_thread, &call);
 	ASSERT_TRUE(wait_until_paused());
 	EXPECT_OK(madvise(self->addr + NPAGES / 2 * PAGE, PAGE, MADV_DONTNEED));
-	write_file(RESUME, "1");
+	resume();
 
 	pollfd.fd = uffd.fd;
 	EXPECT_EQ(1, poll(&pollfd, 1, 30000));
@@ -662,7 +610,7 @@ FIXTURE_SETUP(whole)
 {
 	void *addr;
 
-	if (access(INJECT, F_OK))
+	if (!can_inject())
 		SKIP(return, "not a debug build");
 	if (!kernel_migrates_large_folios() || !memory_is_private())
 		SKIP(return, "nothing moves whole here");
@@ -806,7 +754,7 @@ static void zap_between(struct __test_metadata *_metadata,
 		anew = npages == NHUGE && strcmp(pauses[i], "entered");
 		if (anew)
 			fill(self->addr, 1, 3);
-		write_file(RESUME, "1");
+		resume();
 		pthread_join(call.thread, NULL);
 
 		EXPECT_OK(call.ret)
@@ -857,7 +805,7 @@ TEST_F(whole, page_zapped_in_part_that_the_kernel_does_not_move_keeps_the_rest)
 			TH_LOG("%s", pauses[i]);
 		EXPECT_OK(madvise(self->addr + 100 * PAGE, 50 * PAGE,
 				  MADV_DONTNEED));
-		write_file(RESUME, "1");
+		resume();
 		pthread_join(call.thread, NULL);
 		EXPECT_OK(call.ret);
 		EXPECT_EQ(1, struck("refuse"));
@@ -890,7 +838,7 @@ TEST_F(whole, page_touched_between_two_steps_is_right)
 		usleep(20000);
 		/* every CPU is needed for this: none may spin on our folio */
 		EXPECT_OK(write_file("/proc/sys/vm/compact_memory", "1"));
-		write_file(RESUME, "1");
+		resume();
 		pthread_join(call.thread, NULL);
 		pthread_join(toucher.thread, NULL);
 		EXPECT_OK(call.ret);
@@ -924,7 +872,7 @@ TEST_F(whole, page_touched_by_two_threads_starves_nobody)
 	usleep(100000);
 	for (i = 0; i < 5; i++)
 		EXPECT_OK(write_file("/proc/sys/vm/compact_memory", "1"));
-	write_file(RESUME, "1");
+	resume();
 	for (i = 0; i < 2; i++) {
 		pthread_join(touchers[i].thread, NULL);
 		EXPECT_EQ(-1, touchers[i].wrong);

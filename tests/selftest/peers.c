@@ -367,6 +367,28 @@ TEST_F(huge_peer, goes_from_device_to_device)
 	EXPECT_EQ(0, forgotten_pages(self->addr, 512));
 }
 
+/* --- what fork() shares --- */
+
+/* No write makes a peer's read-only page writable where it is. */
+TEST(what_fork_shares_is_written_in_a_copy)
+{
+	char buf[NPAGES * PAGE], *addr;
+	struct peer peer;
+	int fds[2];
+
+	set_up(_metadata, fds, &addr, 1);
+	ASSERT_EQ(0, set_peers(fds[0], ASK | OWN | OTHERS));
+	ASSERT_OK(peer_start(&peer));
+	EXPECT_EQ(-1, wrong_on_device(fds[0], addr, NPAGES, 1));
+	EXPECT_EQ(NPAGES, pages_on(fds[1]));
+	fill_buffer(buf, addr, NPAGES, 2);
+	ASSERT_OK(dummy_write(fds[0], addr, NPAGES, buf));
+	EXPECT_EQ(-1, peer_wrong_page(&peer, addr, NPAGES, 1));
+	EXPECT_EQ(-1, wrong_page(addr, NPAGES, 2));
+	peer_stop(&peer);
+	tear_down(_metadata, fds);
+}
+
 /* --- what only the device knows --- */
 
 /* Nobody but the device that wrote knows that the page is worth keeping. */

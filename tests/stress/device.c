@@ -380,6 +380,51 @@ enum outcome op_to_system(struct worker *w)
 				  ONEWALK_DUMMY_MIGRATE_TO_SYS, &span, NULL));
 }
 
+/* --- fault buffers --- */
+
+#define MAX_FAULTS	200
+
+static void make_faults(struct worker *w, struct onewalk_dummy_fault *faults,
+			unsigned int nr, const struct span *span)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		faults[i] = (struct onewalk_dummy_fault){
+			.addr = (uintptr_t)span_addr(span) +
+				below(w, span->npages * PAGE),
+			.fd = one_in(w, 4) ? device_file(w) : -1,
+			.access = 1 + below(w, ONEWALK_NR_ACCESS - 1),
+		};
+}
+
+/* Memory that is not there is cancelled. What is served is read by others. */
+enum outcome op_service(struct worker *w)
+{
+	struct onewalk_dummy_fault faults[MAX_FAULTS];
+	struct onewalk_dummy_service service = {
+		.window = 1 << below(w, 10),
+		.policy = below(w, ONEWALK_DUMMY_NR_POLICIES),
+		.flags = below(w, 16),
+		.tries = 1 + below(w, 16),
+		.msec = below(w, 1000),
+	};
+	unsigned int nr = 1 + below(w, one_in(w, 4) ? MAX_FAULTS : 20);
+	struct span span = any_stretch(w);
+	int file = device_file(w), ret;
+	bool failing;
+
+	make_faults(w, faults, nr, &span);
+	failing = fail_begin(w);
+	ret = dummy_service(file, faults, nr, &service);
+	fail_end(failing);
+	say("service", &span, file, service.flags, ret);
+	if (ret && ret != -EBUSY && ret != -EINTR && ret != -ENOMEM)
+		wrong(span_addr(&span), "a fault buffer: %s", strerror(-ret));
+	event(OP_windows_served, service.windows);
+	return outcome_of(ret);
+}
+
 enum outcome op_fail_destination(struct worker *w)
 {
 	struct onewalk_dummy_cmd cmd = {

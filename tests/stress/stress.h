@@ -33,7 +33,7 @@
 	X(device_read_any) X(device_write_any) X(device_snapshot)	\
 	X(device_exclusive) X(device_report) X(device_pin) X(device_unpin) \
 	X(to_device) X(to_system) X(range_to_device) X(setup_to_device) \
-	X(range_to_system) X(fail_destination) X(reopen)		\
+	X(range_to_system) X(service) X(fail_destination) X(reopen)	\
 	X(fork_exit) X(fork_kill) X(fork_exec)
 
 #define MACHINE_OPS(X)							\
@@ -42,7 +42,8 @@
 
 /* Seen to have happened, by the kernel's own counters. */
 #define EVENTS(X)							\
-	X(pages_to_device) X(pages_to_system) X(pages_swapped_out) X(numa_hint_faults)	\
+	X(pages_to_device) X(pages_to_system) X(windows_served)		\
+	X(pages_swapped_out) X(numa_hint_faults)			\
 	X(khugepaged_collapsed) X(pages_compacted) X(alloc_failed)
 
 enum op {

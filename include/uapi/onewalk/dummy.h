@@ -288,6 +288,7 @@ enum onewalk_dummy_function {
 #define ONEWALK_DUMMY_NULL_VMA		(1U << 6)
 #define ONEWALK_DUMMY_STALE_SEQ		(1U << 7) /* notifier_seq from before an invalidation */
 #define ONEWALK_DUMMY_FAULT_PAGE	(1U << 8) /* an ordinary, unlocked page */
+#define ONEWALK_DUMMY_MUTE_PEERS	(1U << 9) /* p2p without a callback */
 
 /**
  * struct onewalk_dummy_call - one exported call with arguments as given
@@ -356,5 +357,79 @@ struct onewalk_dummy_peers {
 
 /* For READ, WRITE, MIGRATE by RANGE or SETUP, REPORT and MIGRATE_TO_DEV. */
 #define ONEWALK_DUMMY_PEERS		_IOW('H', 0x48, struct onewalk_dummy_peers)
+
+/**
+ * struct onewalk_dummy_fault - an entry of the device's fault buffer
+ * @addr: in: user address
+ * @fd: in: the open file of the device that mirrors the process; -1: this one
+ * @access: in: &enum onewalk_access
+ * @verdict: out: &enum onewalk_verdict
+ * @reason: out: &enum onewalk_reason
+ * @pad: in: 0
+ */
+struct onewalk_dummy_fault {
+	__u64	addr;
+	__s32	fd;
+	__u8	access;
+	__u8	verdict;
+	__u8	reason;
+	__u8	pad;
+};
+
+/* The most faults that a buffer has. */
+#define ONEWALK_DUMMY_MAX_FAULTS	4096
+
+/* What is done about a window; the first is the policy that onewalk comes with. */
+enum onewalk_dummy_policy {
+	ONEWALK_DUMMY_FIRST_TOUCH,
+	ONEWALK_DUMMY_POLICY_MIGRATE,
+	ONEWALK_DUMMY_POLICY_MAP,
+	ONEWALK_DUMMY_POLICY_SKIP,
+	ONEWALK_DUMMY_NR_POLICIES,
+};
+
+/* FIRST_TOUCH: so often a page goes to the device, then it stays for so long. */
+#define ONEWALK_DUMMY_BOUNCES		3
+#define ONEWALK_DUMMY_HOLD_MSEC		2000
+
+/* Flags of struct onewalk_dummy_service. */
+#define ONEWALK_DUMMY_SERVICE_AROUND	(1U << 0) /* windows as large as may be; POLICY_MIGRATE */
+#define ONEWALK_DUMMY_SERVICE_EARLY	(1U << 1) /* destinations before anything is collected */
+#define ONEWALK_DUMMY_SERVICE_LARGE	(1U << 2) /* large mappings beyond a window too */
+#define ONEWALK_DUMMY_SERVICE_REFUSE	(1U << 3) /* atomic access to system memory is refused */
+
+/**
+ * struct onewalk_dummy_service - serve a fault buffer
+ * @faults: in: user address of @nr &struct onewalk_dummy_fault
+ * @own_start: in: first address of a range that is the driver's own, in all
+ *	address spaces
+ * @own_end: in: first address behind it
+ * @nr: in: number of faults
+ * @window: in: pages of the largest window, a power of two
+ * @policy: in: &enum onewalk_dummy_policy
+ * @flags: in: ONEWALK_DUMMY_SERVICE_*
+ * @tries: in: &onewalk_service.tries
+ * @msec: in: &onewalk_service.timeout
+ * @windows: out: &onewalk_service.windows
+ * @walks: out: &onewalk_service.walks
+ *
+ * The faults have their verdicts, and the rest of this structure is filled, also
+ * after EBUSY and EINTR.
+ */
+struct onewalk_dummy_service {
+	__u64	faults;
+	__u64	own_start;
+	__u64	own_end;
+	__u32	nr;
+	__u32	window;
+	__u32	policy;
+	__u32	flags;
+	__u32	tries;
+	__u32	msec;
+	__u64	windows;
+	__u64	walks;
+};
+
+#define ONEWALK_DUMMY_SERVICE		_IOWR('H', 0x49, struct onewalk_dummy_service)
 
 #endif /* _UAPI_ONEWALK_DUMMY_H */
