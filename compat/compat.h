@@ -187,4 +187,9 @@ int migrate_device_pfns(unsigned long *pfns, unsigned long npages);
 #define pte_devmap(pte)			((void)(pte), 0)
 #endif
 
+#ifndef ONEWALK_HAVE_PIN_REMOTE_WITHOUT_VMAS
+#define pin_user_pages_remote(mm, start, nr, flags, pages, locked)	\
+	pin_user_pages_remote(mm, start, nr, flags, pages, NULL, locked)
+#endif
+
 #endif /* _ONEWALK_COMPAT_H */

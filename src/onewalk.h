@@ -71,6 +71,7 @@ struct onewalk_entry {
  * @status: NULL, or the caller's array
  * @vma: the VMA under the scan
  * @never: nothing in it ever migrates
+ * @pin: for onewalk_pin_setup()
  * @usual: ONEWALK_MIGRATE_SELECT_* of those whose pages are all asked to migrate
  * @locked: NULL, or cleared when a fault dropped the mmap lock
  * @addr: where the scan stopped
@@ -97,6 +98,7 @@ struct onewalk_call {
 	u8			*status;
 	struct vm_area_struct	*vma;
 	bool			never;
+	bool			pin;
 	unsigned long		usual;
 	bool			*locked;
 	unsigned long		addr;
@@ -237,6 +239,7 @@ int onewalk_range_fault_once(struct onewalk_range *range, bool *waited);
 enum onewalk_status onewalk_page_status(const struct onewalk_call *call,
 					struct page *page);
 enum onewalk_status onewalk_hole_status(const struct onewalk_call *call);
+int onewalk_pin_setup(struct onewalk_migrate *args);
 
 /* walk.c */
 

@@ -89,13 +89,15 @@ static unsigned long request_at(const struct onewalk_call *call,
 	return onewalk_request(call, input_at(call, i));
 }
 
+/* A pin does not care who owns what. */
 static enum onewalk_status
-device_page_status(const struct onewalk_migrate *migrate, const void *owner,
-		   unsigned long select)
+coherent_status(const struct onewalk_call *call, const void *owner)
 {
-	if (!owner || owner != migrate->pgmap_owner)
+	const struct onewalk_migrate *migrate = call->migrate;
+
+	if (!owner || (owner != migrate->pgmap_owner && !call->pin))
 		return ONEWALK_STATUS_FOREIGN_DEVICE;
-	if (!(migrate->flags & select))
+	if (!(migrate->flags & ONEWALK_MIGRATE_SELECT_DEVICE_COHERENT))
 		return ONEWALK_STATUS_NOT_SELECTED;
 	return ONEWALK_STATUS_MIGRATING;
 }
@@ -144,12 +146,29 @@ static enum onewalk_status private_status(const struct onewalk_call *call,
 }
 
 static enum onewalk_status
-zone_device_status(const struct onewalk_migrate *migrate, struct page *page)
+zone_device_status(const struct onewalk_call *call, struct page *page)
 {
 	if (!is_device_coherent_page(page))
 		return ONEWALK_STATUS_SPECIAL;
-	return device_page_status(migrate, onewalk_owner(page),
-				  ONEWALK_MIGRATE_SELECT_DEVICE_COHERENT);
+	return coherent_status(call, onewalk_owner(page));
+}
+
+/*
+ * What has to be elsewhere before it is pinned for long: coherent device memory,
+ * whoever owns it. But in place of what fork() shares, pinning gives the process
+ * a page of its own; there the old one may stay, for the others. Whether it is
+ * shared may change at once: what is left here the pin moves itself.
+ */
+static bool stays_for_pin(const struct onewalk_entry *entry)
+{
+	struct page *page;
+
+	if (entry->kind != ONEWALK_PAGE && entry->kind != ONEWALK_PROTNONE)
+		return true;
+	page = pfn_to_page(entry->pfn);
+	if (!is_device_coherent_page(page))
+		return true;
+	return !entry->write && atomic_read(&page->_mapcount) > 0;
 }
 
 /*
@@ -185,7 +204,7 @@ enum onewalk_status onewalk_page_status(const struct onewalk_call *call,
 	struct folio *folio = page_folio(page);
 
 	if (is_zone_device_page(page))
-		return zone_device_status(migrate, page);
+		return zone_device_status(call, page);
 	if (!(migrate->flags & ONEWALK_MIGRATE_SELECT_SYSTEM))
 		return ONEWALK_STATUS_NOT_SELECTED;
 	if (!(call->vma->vm_flags & VM_READ))
@@ -550,6 +569,8 @@ static enum onewalk_status migrate_status(const struct onewalk_call *call,
 {
 	if (!call->migrate || !(req & ONEWALK_PFN_REQ_MIGRATE))
 		return ONEWALK_STATUS_NOT_REQUESTED;
+	if (call->pin && stays_for_pin(entry))
+		return ONEWALK_STATUS_NOT_SELECTED;
 	return entry_status(call, entry);
 }
 
@@ -1295,6 +1316,46 @@ static int check_setup(const struct onewalk_migrate *args)
 	return check_migrate(args, args->p2p, 0);
 }
 
+/* @pin: for onewalk_pin_setup() */
+static int migrate_setup(struct onewalk_migrate *args, bool pin)
+{
+	struct onewalk_range range = {
+		.default_flags = ONEWALK_PFN_REQ_MIGRATE,
+	};
+	struct onewalk_call call = {
+		.range = &range,
+		.migrate = args,
+		.pin = pin,
+	};
+	int ret;
+
+	if (args) {
+		args->npages = 0;
+		args->cpages = 0;
+	}
+	ret = check_setup(args);
+	if (ret)
+		return ret;
+
+	range.start = args->start;
+	range.end = args->end;
+	range.hmm_pfns = args->src;
+	range.dev_private_owner = args->pgmap_owner;
+	range.p2p = args->p2p;
+	range.migrate = args;
+	call.mm = args->vma->vm_mm;
+	memset(args->src, 0, ((args->end - args->start) >> PAGE_SHIFT) *
+			     sizeof(*args->src));
+
+	ret = range_fault(&call);
+	if (!ret)
+		onewalk_migrate_range_setup(&range);
+	/* Drivers answer any error with SIGBUS. The CPU may just try again. */
+	if (ret == -EBUSY && args->fault_page)
+		return 0;
+	return ret;
+}
+
 /**
  * onewalk_migrate_setup() - fault in and prepare part of a VMA for migration
  * @args: &onewalk_migrate.vma, start, end, src, dst, pgmap_owner and flags are
@@ -1325,36 +1386,22 @@ static int check_setup(const struct onewalk_migrate *args)
  */
 int onewalk_migrate_setup(struct onewalk_migrate *args)
 {
-	struct onewalk_range range = {
-		.default_flags = ONEWALK_PFN_REQ_MIGRATE,
-	};
-	struct onewalk_call call = { .range = &range, .migrate = args };
-	int ret;
-
-	if (args) {
-		args->npages = 0;
-		args->cpages = 0;
-	}
-	ret = check_setup(args);
-	if (ret)
-		return ret;
-
-	range.start = args->start;
-	range.end = args->end;
-	range.hmm_pfns = args->src;
-	range.dev_private_owner = args->pgmap_owner;
-	range.p2p = args->p2p;
-	range.migrate = args;
-	call.mm = args->vma->vm_mm;
-	memset(args->src, 0, ((args->end - args->start) >> PAGE_SHIFT) *
-			     sizeof(*args->src));
-
-	ret = range_fault(&call);
-	if (!ret)
-		onewalk_migrate_range_setup(&range);
-	/* Drivers answer any error with SIGBUS. The CPU may just try again. */
-	if (ret == -EBUSY && args->fault_page)
-		return 0;
-	return ret;
+	return migrate_setup(args, false);
 }
 EXPORT_SYMBOL_GPL(onewalk_migrate_setup);
+
+/*
+ * onewalk_pin_setup() - prepare what a long-term pin has to move first
+ * @args: as for onewalk_migrate_setup(), with ONEWALK_MIGRATE_SELECT_DEVICE_COHERENT
+ *	and no &onewalk_migrate.pgmap_owner
+ *
+ * It goes to system memory, whoever owns it. Since no owner is named, no driver
+ * takes this for a migration of its own, and each lets go of what it maps. Holes
+ * are not offered.
+ *
+ * Return: as onewalk_migrate_setup().
+ */
+int onewalk_pin_setup(struct onewalk_migrate *args)
+{
+	return migrate_setup(args, true);
+}

@@ -38,9 +38,4 @@ static inline struct page *make_device_exclusive(struct mm_struct *mm,
 	alloc_pages_bulk_array(gfp, nr, pages)
 #endif
 
-#ifndef ONEWALK_HAVE_PIN_REMOTE_WITHOUT_VMAS
-#define pin_user_pages_remote(mm, start, nr, flags, pages, locked) \
-	pin_user_pages_remote(mm, start, nr, flags, pages, NULL, locked)
-#endif
-
 #endif /* _ONEWALK_DUMMY_COMPAT_H */

@@ -440,6 +440,67 @@ struct onewalk_evict {
 	unsigned long			evicted;
 };
 
+/**
+ * DOC: Long-term pins
+ *
+ * A device that does DMA to a process's memory for as long as it likes (RDMA, a
+ * virtual machine's devices) pins the pages. Pages of another device's coherent
+ * memory have to leave it first, since that must stay free to take its memory
+ * back. pin_user_pages() moves them one by one; this moves them together::
+ *
+ *	int my_register(struct my_region *region, unsigned long start,
+ *			unsigned long npages)
+ *	{
+ *		struct onewalk_pin pin = {
+ *			.mm = region->mm, .start = start, .npages = npages,
+ *			.gup_flags = FOLL_WRITE, .pages = region->pages,
+ *		};
+ *		int ret;
+ *
+ *		if (!mmget_not_zero(region->mm))
+ *			return -EFAULT;
+ *		ret = onewalk_pin_longterm(&pin);
+ *		mmput(region->mm);
+ *		if (!ret)
+ *			region->npages = npages;
+ *		return ret;
+ *	}
+ *
+ *	void my_unregister(struct my_region *region)
+ *	{
+ *		unpin_user_pages_dirty_lock(region->pages, region->npages, true);
+ *	}
+ */
+
+/**
+ * struct onewalk_pin - pages to pin for long: to be embedded by the driver
+ * @mm: whose
+ * @start: first address, page aligned
+ * @npages: how many pages
+ * @gup_flags: FOLL_WRITE, if the device writes, and FOLL_FORCE; FOLL_LONGTERM
+ *	goes without saying
+ * @pages: array of @npages, to be filled
+ * @alloc: NULL, or returns a page for what leaves a device and is mapped at @addr
+ *	of @vma: on a node of the driver's choice, say. Locked, with one
+ *	reference, and not from movable memory (GFP_USER), or it would have to
+ *	move again; or NULL, and the call fails. Runs under the mmap lock and with
+ *	pages locked: must not fault.
+ * @moved: out: how many pages left a device together. Others may have left it by
+ *	the kernel's doing.
+ */
+struct onewalk_pin {
+	struct mm_struct	*mm;
+	unsigned long		start;
+	unsigned long		npages;
+	unsigned int		gup_flags;
+	struct page		**pages;
+	struct page		*(*alloc)(struct onewalk_pin *pin,
+					  struct vm_area_struct *vma,
+					  unsigned long addr);
+	unsigned long		moved;
+};
+
+int onewalk_pin_longterm(struct onewalk_pin *pin);
 int onewalk_evict_pages(struct onewalk_evict *evict, const unsigned long *pfns,
 			unsigned long npages);
 int onewalk_evict_range(struct onewalk_evict *evict,
