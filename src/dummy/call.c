@@ -174,12 +174,41 @@ static int call_locked(struct call *call, struct onewalk_range *range,
 	return ret;
 }
 
+static int call_pin(const struct call *call)
+{
+	const struct onewalk_dummy_call *arg = call->arg;
+	struct onewalk_pin pin = {
+		.mm = call->mirror->notifier.mm,
+		.start = arg->start,
+		.npages = (arg->end - arg->start) >> PAGE_SHIFT,
+		.gup_flags = arg->default_flags,
+		/* as long as an array of these */
+		.pages = (struct page **)call->range.hmm_pfns,
+	};
+	int ret;
+
+	if (leaves_out(call, ONEWALK_DUMMY_NULL_PFNS))
+		pin.pages = NULL;
+	if (leaves_out(call, ONEWALK_DUMMY_NULL_VMA))
+		pin.mm = NULL;
+	ret = onewalk_pin_longterm(leaves_out(call, ONEWALK_DUMMY_NULL_ARGUMENT) ?
+				   NULL : &pin);
+	if (!ret)
+		unpin_user_pages(pin.pages, pin.npages);
+	return ret;
+}
+
 static int do_call(struct call *call)
 {
 	struct mm_struct *mm = call->mirror->notifier.mm;
 	struct onewalk_migrate migrate;
 	struct onewalk_range range;
 	int ret;
+
+	if (call->arg->function == ONEWALK_DUMMY_CALL_PIN_LONGTERM) {
+		call->arg->result = call_pin(call);
+		return 0;
+	}
 
 	range = call->range;
 	range.notifier_seq = sequence(call);
@@ -216,7 +245,7 @@ static int check_call(const struct onewalk_dummy_call *arg)
 			  ONEWALK_DUMMY_FAULT_PAGE |
 			  ONEWALK_DUMMY_MUTE_PEERS;
 
-	if (arg->function > ONEWALK_DUMMY_CALL_MIGRATE_SETUP ||
+	if (arg->function > ONEWALK_DUMMY_CALL_PIN_LONGTERM ||
 	    (arg->null & ~known) || arg->pad)
 		return -EINVAL;
 	return 0;

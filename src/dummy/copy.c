@@ -19,7 +19,11 @@ unsigned long dummy_step(unsigned long mpfn)
 	return mpfn & MIGRATE_PFN_COMPOUND ? DUMMY_PMD_NR : 1;
 }
 
-static bool fails_on_purpose(struct dummy_mirror *mirror)
+/**
+ * dummy_fails_on_purpose() - is this the allocation that has to fail
+ * @mirror: on whose behalf, or NULL
+ */
+bool dummy_fails_on_purpose(struct dummy_mirror *mirror)
 {
 	return mirror && atomic_read(&mirror->fail_alloc) &&
 	       atomic_xchg(&mirror->fail_alloc, 0);
@@ -46,7 +50,7 @@ static struct page *destination(struct copying *copying, unsigned long i,
 {
 	const struct onewalk_migrate *migrate = copying->migrate;
 
-	if (fails_on_purpose(copying->mirror))
+	if (dummy_fails_on_purpose(copying->mirror))
 		return NULL;
 	if (!order && copying->ready && copying->ready->nr)
 		return copying->ready->pages[--copying->ready->nr];

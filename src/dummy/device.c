@@ -61,6 +61,7 @@ union argument {
 	struct onewalk_dummy_lock	lock;
 	struct onewalk_dummy_peers	peers;
 	struct onewalk_dummy_service	service;
+	struct onewalk_dummy_pin_longterm	pin_longterm;
 };
 
 /* A command of test_hmm that is about a range of the process. */
@@ -212,6 +213,11 @@ static int ioctl_call(struct dummy_mirror *mirror, union argument *arg)
 	return dummy_call(mirror, &arg->call);
 }
 
+static int ioctl_pin_longterm(struct dummy_mirror *mirror, union argument *arg)
+{
+	return dummy_pin_longterm(mirror, &arg->pin_longterm);
+}
+
 /**
  * struct ioctl - what an ioctl does
  * @number: which
@@ -247,6 +253,7 @@ static const struct ioctl ioctls[] = {
 	{ ONEWALK_DUMMY_LOCK, ioctl_lock, true },
 	{ ONEWALK_DUMMY_PEERS, ioctl_peers },
 	{ ONEWALK_DUMMY_SERVICE, ioctl_service, false, true },
+	{ ONEWALK_DUMMY_PIN_LONGTERM, ioctl_pin_longterm, true, true },
 };
 
 static const struct ioctl *find_ioctl(unsigned int number)

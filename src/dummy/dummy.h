@@ -221,6 +221,7 @@ void dummy_copy_ready(struct dummy_mirror *mirror,
 bool dummy_is_moved(const struct onewalk_migrate *migrate, unsigned long i);
 unsigned long dummy_moved(const struct onewalk_migrate *migrate);
 unsigned long dummy_step(unsigned long mpfn);
+bool dummy_fails_on_purpose(struct dummy_mirror *mirror);
 
 /* ram.c */
 vm_fault_t dummy_migrate_to_ram(struct vm_fault *vmf);
@@ -306,6 +307,8 @@ int dummy_check_exclusive(struct dummy_mirror *mirror,
 
 /* pin.c */
 int dummy_pin(struct dummy_mirror *mirror, struct onewalk_dummy_pin *arg);
+int dummy_pin_longterm(struct dummy_mirror *mirror,
+		       struct onewalk_dummy_pin_longterm *arg);
 void dummy_unpin_all(struct dummy_mirror *mirror);
 int dummy_lock(struct dummy_mirror *mirror,
 	       const struct onewalk_dummy_lock *arg);

@@ -2,6 +2,7 @@
 /*
  * Pages of the process that stay where they are, as for DMA.
  */
+#include <linux/err.h>
 #include <linux/jiffies.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
@@ -10,15 +11,13 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
-#include <dummy_compat.h>
-
 #include "dummy.h"
 
 /* Pages that are pinned under one hold of the mmap lock. */
 #define PIN_BATCH	512UL
 
 /**
- * struct pin - what one ONEWALK_DUMMY_PIN pinned
+ * struct pin - what one ONEWALK_DUMMY_PIN, or PIN_LONGTERM, pinned
  * @list: on &dummy_mirror.pins
  * @npages: how many are in @pages
  * @pages: they
@@ -69,6 +68,26 @@ static int pin_all(struct dummy_mirror *mirror, struct pin *pin,
 	return 0;
 }
 
+static struct pin *alloc_pin(u64 addr, u64 npages)
+{
+	struct pin *pin;
+	int ret = dummy_check_table(addr, npages);
+
+	if (ret)
+		return ERR_PTR(ret);
+	pin = kvzalloc(struct_size(pin, pages, npages),
+		       GFP_KERNEL | __GFP_NOWARN);
+	return pin ? pin : ERR_PTR(-ENOMEM);
+}
+
+static void keep_pin(struct dummy_mirror *mirror, struct pin *pin)
+{
+	mutex_lock(&mirror->pin_lock);
+	list_add(&pin->list, &mirror->pins);
+	mirror->pinned += pin->npages;
+	mutex_unlock(&mirror->pin_lock);
+}
+
 /**
  * dummy_pin() - ONEWALK_DUMMY_PIN
  * @mirror: the mirror
@@ -78,26 +97,97 @@ static int pin_all(struct dummy_mirror *mirror, struct pin *pin,
  */
 int dummy_pin(struct dummy_mirror *mirror, struct onewalk_dummy_pin *arg)
 {
+	struct pin *pin = alloc_pin(arg->addr, arg->npages);
+	int ret;
+
+	if (IS_ERR(pin))
+		return PTR_ERR(pin);
+	ret = pin_all(mirror, pin, arg);
+	if (ret)
+		free_pin(pin);
+	else
+		keep_pin(mirror, pin);
+	return ret;
+}
+
+/**
+ * struct longterm - one ONEWALK_DUMMY_PIN_LONGTERM
+ * @pin: for onewalk
+ * @mirror: the mirror
+ * @left: how many pages there are to move to, still
+ */
+struct longterm {
+	struct onewalk_pin	pin;
+	struct dummy_mirror	*mirror;
+	unsigned long		left;
+};
+
+static struct page *alloc_destination(struct onewalk_pin *pin,
+				      struct vm_area_struct *vma,
+				      unsigned long addr)
+{
+	struct longterm *longterm = container_of(pin, struct longterm, pin);
+	struct page *page;
+
+	if (!longterm->left || dummy_fails_on_purpose(longterm->mirror))
+		return NULL;
+	page = alloc_page(GFP_USER);
+	if (page) {
+		longterm->left--;
+		lock_page(page);
+	}
+	return page;
+}
+
+static int check_longterm(const struct onewalk_dummy_pin_longterm *arg)
+{
+	const u32 known = ONEWALK_DUMMY_PIN_WRITE | ONEWALK_DUMMY_PIN_ALLOC;
+
+	if (arg->flags & ~known)
+		return -EINVAL;
+	return arg->limit && !(arg->flags & ONEWALK_DUMMY_PIN_ALLOC) ?
+		-EINVAL : 0;
+}
+
+/**
+ * dummy_pin_longterm() - ONEWALK_DUMMY_PIN_LONGTERM
+ * @mirror: the mirror
+ * @arg: the argument
+ */
+int dummy_pin_longterm(struct dummy_mirror *mirror,
+		       struct onewalk_dummy_pin_longterm *arg)
+{
+	struct longterm longterm = {
+		.pin.mm = mirror->notifier.mm,
+		.pin.start = arg->addr,
+		.pin.npages = arg->npages,
+		.mirror = mirror,
+		.left = arg->limit ? arg->limit : ULONG_MAX,
+	};
 	struct pin *pin;
 	int ret;
 
-	ret = dummy_check_table(arg->addr, arg->npages);
+	arg->moved = 0;
+	ret = check_longterm(arg);
 	if (ret)
 		return ret;
-	pin = kvzalloc(struct_size(pin, pages, arg->npages),
-		       GFP_KERNEL | __GFP_NOWARN);
-	if (!pin)
-		return -ENOMEM;
+	pin = alloc_pin(arg->addr, arg->npages);
+	if (IS_ERR(pin))
+		return PTR_ERR(pin);
 
-	ret = pin_all(mirror, pin, arg);
+	longterm.pin.pages = pin->pages;
+	if (arg->flags & ONEWALK_DUMMY_PIN_WRITE)
+		longterm.pin.gup_flags = FOLL_WRITE;
+	if (arg->flags & ONEWALK_DUMMY_PIN_ALLOC)
+		longterm.pin.alloc = alloc_destination;
+	ret = onewalk_pin_longterm(&longterm.pin);
+	arg->moved = longterm.pin.moved;
 	if (ret) {
 		free_pin(pin);
 		return ret;
 	}
-	mutex_lock(&mirror->pin_lock);
-	list_add(&pin->list, &mirror->pins);
-	mirror->pinned += pin->npages;
-	mutex_unlock(&mirror->pin_lock);
+	pin->npages = arg->npages;
+	keep_pin(mirror, pin);
 	return 0;
 }
 

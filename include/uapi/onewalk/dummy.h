@@ -13,7 +13,7 @@
  * where that is not allowed; EBUSY when the process's memory kept changing for
  * a second; EINTR when the task is to die; ESRCH when the mirrored process is
  * gone; ENOTTY for an unknown number. READ, WRITE, PIN, ... stop there; what was
- * done before stays done, except that PIN pins all or nothing.
+ * done before stays done, except that PIN and PIN_LONGTERM pin all or nothing.
  */
 #ifndef _UAPI_ONEWALK_DUMMY_H
 #define _UAPI_ONEWALK_DUMMY_H
@@ -276,6 +276,7 @@ enum onewalk_dummy_function {
 	ONEWALK_DUMMY_CALL_RANGE_FAULT,
 	ONEWALK_DUMMY_CALL_RANGE_FAULT_UNLOCKED,
 	ONEWALK_DUMMY_CALL_MIGRATE_SETUP,
+	ONEWALK_DUMMY_CALL_PIN_LONGTERM,
 };
 
 /* What struct onewalk_dummy_call leaves out of the arguments. */
@@ -303,6 +304,9 @@ enum onewalk_dummy_function {
  * @pad: in: 0
  * @npages: out: &onewalk_migrate.npages after onewalk_migrate_range_setup()
  * @cpages: out: &onewalk_migrate.cpages then
+ *
+ * PIN_LONGTERM has @default_flags for its gup_flags; NULL_PFNS leaves out its
+ * array, and NULL_VMA the process.
  *
  * The arrays are as long as the range, or as 512 pages where the range makes no
  * sense; a range of more pages than the system has is refused with ENOMEM.
@@ -431,5 +435,31 @@ struct onewalk_dummy_service {
 };
 
 #define ONEWALK_DUMMY_SERVICE		_IOWR('H', 0x49, struct onewalk_dummy_service)
+
+/* Flags of struct onewalk_dummy_pin_longterm. */
+#define ONEWALK_DUMMY_PIN_WRITE		(1U << 0) /* to be written; else read */
+#define ONEWALK_DUMMY_PIN_ALLOC		(1U << 1) /* the device allocates what pages move to */
+
+/**
+ * struct onewalk_dummy_pin_longterm - PIN, by onewalk_pin_longterm()
+ * @addr: in: user address, page aligned
+ * @npages: in: number of pages
+ * @flags: in: ONEWALK_DUMMY_PIN_*
+ * @limit: in: 0, or with ALLOC how many pages there are to move to, at most. With
+ *	ALLOC also ONEWALK_DUMMY_FLAG_FAIL_ALLOC counts.
+ * @moved: out: &onewalk_pin.moved
+ *
+ * Filled after an error too.
+ */
+struct onewalk_dummy_pin_longterm {
+	__u64	addr;
+	__u64	npages;
+	__u32	flags;
+	__u32	limit;
+	__u64	moved;
+};
+
+/* UNPIN_ALL or close() lets go. */
+#define ONEWALK_DUMMY_PIN_LONGTERM	_IOWR('H', 0x4b, struct onewalk_dummy_pin_longterm)
 
 #endif /* _UAPI_ONEWALK_DUMMY_H */
