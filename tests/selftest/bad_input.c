@@ -209,6 +209,19 @@ static int call_PIN(int fd, uint64_t addr, uint64_t npages)
 	return ret;
 }
 
+static int call_PIN_LONGTERM(int fd, uint64_t addr, uint64_t npages)
+{
+	struct onewalk_dummy_pin_longterm pin = {
+		.addr = addr,
+		.npages = npages,
+		.flags = ONEWALK_DUMMY_PIN_WRITE,
+	};
+	int ret = ioctl(fd, ONEWALK_DUMMY_PIN_LONGTERM, &pin) ? -errno : 0;
+
+	ioctl(fd, ONEWALK_DUMMY_UNPIN_ALL);
+	return ret;
+}
+
 #define CALL(name, unmapped)	{ #name, call_##name, unmapped }
 
 static const struct call calls[] = {
@@ -232,6 +245,7 @@ static const struct call calls[] = {
 	CALL(REPORT_UNLOCKED, -EFAULT),
 	CALL(INSPECT, 0),
 	CALL(PIN, -EFAULT),
+	CALL(PIN_LONGTERM, -EFAULT),
 };
 
 static int unmapped(const struct call *call)
@@ -415,7 +429,7 @@ static const unsigned long with_argument[] = {
 	ONEWALK_DUMMY_READ_UNLOCKED, ONEWALK_DUMMY_MIGRATE,
 	ONEWALK_DUMMY_REPORT, ONEWALK_DUMMY_INSPECT, ONEWALK_DUMMY_INFO,
 	ONEWALK_DUMMY_PIN, ONEWALK_DUMMY_CALL, ONEWALK_DUMMY_LOCK,
-	ONEWALK_DUMMY_PEERS,
+	ONEWALK_DUMMY_PEERS, ONEWALK_DUMMY_PIN_LONGTERM,
 };
 
 TEST_F(input, argument_that_cannot_be_read_is_efault)
