@@ -254,6 +254,24 @@ enum outcome op_device_pin(struct worker *w)
 	return outcome_of(ret);
 }
 
+/* To write or to read, to pages of the device's choice or not. */
+enum outcome op_device_pin_longterm(struct worker *w)
+{
+	struct span span = any_span(w, ANONYMOUS, 8);
+	struct onewalk_dummy_pin_longterm pin = {
+		.addr = (uintptr_t)span_addr(&span),
+		.npages = span.npages,
+		.flags = below(w, 4),
+	};
+	int file = device_file(w), ret;
+	bool failing = fail_begin(w);
+
+	ret = ioctl(file, ONEWALK_DUMMY_PIN_LONGTERM, &pin) ? -errno : 0;
+	fail_end(failing);
+	say("pin for long", &span, file, pin.flags, ret ?: (int)pin.moved);
+	return outcome_of(ret);
+}
+
 enum outcome op_device_unpin(struct worker *w)
 {
 	int file, ret = 0;

@@ -32,6 +32,7 @@
 	X(device_read) X(device_read_unlocked) X(device_write)		\
 	X(device_read_any) X(device_write_any) X(device_snapshot)	\
 	X(device_exclusive) X(device_report) X(device_pin) X(device_unpin) \
+	X(device_pin_longterm)						\
 	X(to_device) X(to_system) X(range_to_device) X(setup_to_device) \
 	X(range_to_system) X(service) X(fail_destination) X(reopen)	\
 	X(fork_exit) X(fork_kill) X(fork_exec)
