@@ -624,6 +624,39 @@ TEST_F(pins, come_while_the_device_wants_the_pages)
 	is_intact(_metadata, self, 1);
 }
 
+static void pin_for_ever(unsigned int flags)
+{
+	int fd = open_coherent(0);
+	char *addr = map_pages(4 * NPAGES);
+
+	for (;;) {
+		fill(addr, 4 * NPAGES, 1);
+		to_device(fd, addr, 4 * NPAGES);
+		pin_longterm(fd, addr, 4 * NPAGES, flags, NULL);
+		ioctl(fd, ONEWALK_DUMMY_UNPIN_ALL);
+	}
+}
+
+TEST_F(pins, end_with_who_is_killed)
+{
+	struct onewalk_dummy_info info;
+	int i, status;
+	pid_t child;
+
+	ASSERT_OK(dummy_info(self->fd, &info));
+	for (i = 0; i < 12; i++) {
+		child = fork();
+		ASSERT_LE(0, child);
+		if (!child)
+			pin_for_ever(variant->flags);
+		usleep(20000 + i * 1700);
+		kill(child, SIGKILL);
+		ASSERT_EQ(child, waitpid(child, &status, 0));
+		EXPECT_EQ(info.pages_free, free_pages(self->fd, info.pages_free));
+	}
+	is_intact(_metadata, self, 1);
+}
+
 /* --- bad input --- */
 
 static int call_pin(int fd, uint64_t start, uint64_t end, unsigned int gup_flags,
