@@ -118,6 +118,11 @@ static inline pte_t *pte_offset_map_lock(struct mm_struct *mm, pmd_t *pmdp,
 #define pte_mkwrite_novma(pte)	pte_mkwrite(pte)
 #endif
 
+#ifndef FOLIO_MAPPING_ANON
+#define FOLIO_MAPPING_ANON	PAGE_MAPPING_ANON
+#define FOLIO_MAPPING_FLAGS	PAGE_MAPPING_FLAGS
+#endif
+
 #ifndef VM_SHADOW_STACK
 #define VM_SHADOW_STACK		VM_NONE
 #endif

@@ -7,7 +7,11 @@
 #include <linux/migrate.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/rcupdate.h>
+#include <linux/rmap.h>
+#include <linux/rwsem.h>
 #include <linux/sched/signal.h>
+#include <linux/slab.h>
 
 #include "onewalk.h"
 
@@ -18,7 +22,8 @@
  * struct eviction - one call
  * @evict: the caller's
  * @src: pfns, then migrate pfns, of the pages of a batch
- * @dst: their destinations
+ * @dst: the same pfns, then their destinations
+ * @anon_vmas: of each folio, at its first page
  * @nr: how many are in the batch
  * @no_memory: a destination was missing
  */
@@ -26,9 +31,67 @@ struct eviction {
 	struct onewalk_evict	*evict;
 	unsigned long		*src;
 	unsigned long		*dst;
+	struct anon_vma		**anon_vmas;
 	unsigned long		nr;
 	bool			no_memory;
 };
+
+static struct anon_vma *anon_vma_of(const struct folio *folio)
+{
+	unsigned long mapping = (unsigned long)READ_ONCE(folio->mapping);
+
+	if ((mapping & FOLIO_MAPPING_FLAGS) != FOLIO_MAPPING_ANON)
+		return NULL;
+	return (struct anon_vma *)(mapping - FOLIO_MAPPING_ANON);
+}
+
+/* Who holds its lock without a reference is waited for. */
+static void free_anon_vma(struct anon_vma *anon_vma)
+{
+	struct rw_semaphore *sem = &anon_vma->root->rwsem;
+
+	if (rwsem_is_locked(sem)) {
+		down_write(sem);
+		up_write(sem);
+	}
+	kfree(anon_vma);
+}
+
+/* As put_anon_vma(), which modules are not given. */
+static void drop_anon_vma(struct anon_vma *anon_vma)
+{
+	struct anon_vma *root = anon_vma->root;
+
+	if (!atomic_dec_and_test(&anon_vma->refcount))
+		return;
+	free_anon_vma(anon_vma);
+	if (root != anon_vma && atomic_dec_and_test(&root->refcount))
+		free_anon_vma(root);
+}
+
+/*
+ * The anon_vma of a mapped folio, which is held, or NULL.
+ *
+ * By it the kernel finds the page tables, first to unmap the folio and then to
+ * map its destination. In between the process may end, and no mmap lock is held
+ * that would keep its anon_vma. As long as the folio is mapped, it is there; and
+ * under RCU it stays one, although perhaps another's.
+ */
+static struct anon_vma *hold_anon_vma(const struct folio *folio)
+{
+	struct anon_vma *anon_vma;
+
+	rcu_read_lock();
+	anon_vma = folio_mapped(folio) ? anon_vma_of(folio) : NULL;
+	if (anon_vma && !atomic_inc_not_zero(&anon_vma->refcount))
+		anon_vma = NULL;
+	rcu_read_unlock();
+
+	if (!anon_vma || folio_mapped(folio))
+		return anon_vma;
+	drop_anon_vma(anon_vma);
+	return NULL;
+}
 
 static unsigned long step(unsigned long mpfn)
 {
@@ -40,9 +103,26 @@ static bool is_migrating(const struct eviction *eviction, unsigned long i)
 	return (eviction->src[i] & MIGRATE_PFN_MIGRATE) && eviction->dst[i];
 }
 
+static void free_destination(struct page *page)
+{
+	unlock_page(page);
+	put_page(page);
+}
+
+/* One of another size would be written behind its end. */
+static struct page *destination(struct onewalk_evict *evict, struct page *src,
+				unsigned int order)
+{
+	struct page *page = evict->ops->alloc(evict, src, order);
+
+	if (!page || !WARN_ON_ONCE(folio_order(page_folio(page)) != order))
+		return page;
+	free_destination(page);
+	return NULL;
+}
+
 static void allocate(struct eviction *eviction)
 {
-	struct onewalk_evict *evict = eviction->evict;
 	unsigned long i, nr, mpfn;
 	struct page *page;
 
@@ -51,8 +131,8 @@ static void allocate(struct eviction *eviction)
 		nr = step(mpfn);
 		if (!(mpfn & MIGRATE_PFN_MIGRATE))
 			continue;
-		page = evict->ops->alloc(evict, migrate_pfn_to_page(mpfn),
-					 nr > 1 ? PMD_SHIFT - PAGE_SHIFT : 0);
+		page = destination(eviction->evict, migrate_pfn_to_page(mpfn),
+				   nr > 1 ? PMD_SHIFT - PAGE_SHIFT : 0);
 		if (page)
 			eviction->dst[i] = migrate_pfn(page_to_pfn(page)) |
 					   (mpfn & MIGRATE_PFN_COMPOUND);
@@ -70,18 +150,59 @@ static void give_up(struct eviction *eviction)
 	for (i = 0; i < eviction->nr; i++) {
 		page = migrate_pfn_to_page(eviction->dst[i]);
 		eviction->dst[i] = 0;
-		if (!page)
-			continue;
-		unlock_page(page);
-		put_page(page);
+		if (page)
+			free_destination(page);
 	}
 }
 
 /*
+ * The kernel has locked it, or did not want it: our own reference is not needed
+ * any more, and would keep it from moving. In coherent memory, a CPU that writes
+ * to a page after fork() makes it the property of another anon_vma. We may have
+ * been just too early: then it goes back, before that one can be gone.
+ */
+static void let_go(struct eviction *eviction, unsigned long i)
+{
+	struct folio *folio = page_folio(pfn_to_page(eviction->dst[i]));
+
+	eviction->dst[i] = 0;
+	if ((eviction->src[i] & MIGRATE_PFN_MIGRATE) &&
+	    anon_vma_of(folio) != eviction->anon_vmas[i]) {
+		migrate_device_finalize(&eviction->src[i], &eviction->dst[i],
+					1);
+		eviction->src[i] = 0;
+	}
+	folio_put(folio);
+}
+
+/*
  * The kernel locks what nobody else has locked, unmaps it everywhere, and leaves
- * out what has more references than that explains. A CPU that touches such a page
+ * out what has more references than that explains: ours is the one more that it
+ * allows pages of devices until they are copied. A CPU that touches such a page
  * meanwhile waits for its lock, and then finds the page in system memory.
  */
+static void lock_and_unmap(struct eviction *eviction)
+{
+	unsigned long i;
+
+	migrate_device_pfns(eviction->src, eviction->nr);
+	for (i = 0; i < eviction->nr; i++) {
+		if (eviction->anon_vmas[i])
+			let_go(eviction, i);
+		else
+			eviction->dst[i] = 0;
+	}
+}
+
+static void drop_anon_vmas(struct eviction *eviction)
+{
+	unsigned long i;
+
+	for (i = 0; i < eviction->nr; i++)
+		if (eviction->anon_vmas[i])
+			drop_anon_vma(eviction->anon_vmas[i]);
+}
+
 static int evict_batch(struct eviction *eviction)
 {
 	struct onewalk_evict *evict = eviction->evict;
@@ -91,8 +212,7 @@ static int evict_batch(struct eviction *eviction)
 	if (!eviction->nr)
 		return 0;
 
-	memset(eviction->dst, 0, eviction->nr * sizeof(*eviction->dst));
-	migrate_device_pfns(eviction->src, eviction->nr);
+	lock_and_unmap(eviction);
 	allocate(eviction);
 	ret = evict->ops->copy(evict, eviction->src, eviction->dst,
 			       eviction->nr);
@@ -105,40 +225,76 @@ static int evict_batch(struct eviction *eviction)
 			evict->evicted += nr;
 	}
 	migrate_device_finalize(eviction->src, eviction->dst, eviction->nr);
+	drop_anon_vmas(eviction);
 	eviction->nr = 0;
 	cond_resched();
 	return ret;
 }
 
+/* A second reference of ours would keep it from moving. */
+static bool is_named(const struct eviction *eviction, unsigned long pfn)
+{
+	unsigned long i;
+
+	for (i = eviction->nr; i--;)
+		if (eviction->src[i] == pfn)
+			return true;
+	return false;
+}
+
+static void name(struct eviction *eviction, unsigned long first,
+		 unsigned long nr, struct anon_vma *anon_vma)
+{
+	unsigned long i;
+
+	for (i = 0; i < nr; i++) {
+		eviction->src[eviction->nr] = first + i;
+		eviction->dst[eviction->nr] = first + i;
+		eviction->anon_vmas[eviction->nr++] = i ? NULL : anon_vma;
+	}
+	eviction->evict->tried += nr;
+}
+
 /*
- * The folio of this page, or the page alone. It is not locked, and may be another
- * one at any time: so all of its pages are named, each of which can be had alone.
+ * The folio that this page is of, if it is in use and mapped. One that is not
+ * comes back by itself, when its last reference goes; or is not yet what it will
+ * be. With a reference of ours it stays what it is: it is not freed, nor used for
+ * something else, nor split.
  *
- * One that is mapped nowhere comes back by itself, when its last reference goes;
- * the kernel would look where to map it by an anon_vma that may be gone.
+ * What a large folio left in its pages when it was freed may still point to what
+ * was its head.
  *
  * Return: how many pages from @pfn on are dealt with, or an errno.
  */
 static long add(struct eviction *eviction, unsigned long pfn)
 {
 	struct folio *folio = page_folio(pfn_to_page(pfn));
-	unsigned long nr = folio_nr_pages(folio);
-	unsigned long first = folio_pfn(folio), i;
-	int ret;
+	unsigned long first = folio_pfn(folio), nr;
+	struct anon_vma *anon_vma;
+	long ret = 1;
 
-	/* What a large folio left when it was freed may still point to its head. */
-	if (pfn - first >= nr || nr > BATCH || !folio_mapped(folio))
+	if (!folio_try_get(folio))
 		return 1;
+	anon_vma = hold_anon_vma(folio);
+	if (!anon_vma)
+		goto put;
 
+	nr = folio_nr_pages(folio);
+	if (pfn - first >= nr || (nr > 1 && nr != BATCH) ||
+	    is_named(eviction, first))
+		goto drop;
 	if (eviction->nr + nr > BATCH) {
 		ret = evict_batch(eviction);
 		if (ret)
-			return ret;
+			goto drop;
 	}
-	for (i = 0; i < nr; i++)
-		eviction->src[eviction->nr++] = first + i;
-	eviction->evict->tried += nr;
+	name(eviction, first, nr, anon_vma);
 	return first + nr - pfn;
+drop:
+	drop_anon_vma(anon_vma);
+put:
+	folio_put(folio);
+	return ret;
 }
 
 static int add_all(struct eviction *eviction, unsigned long pfn,
@@ -158,7 +314,7 @@ static int add_all(struct eviction *eviction, unsigned long pfn,
 
 static int begin(struct eviction *eviction, struct onewalk_evict *evict)
 {
-	BUILD_BUG_ON(ONEWALK_EVICT_SCRATCH != 2 * BATCH);
+	BUILD_BUG_ON(ONEWALK_EVICT_SCRATCH != 3 * BATCH);
 
 	if (!evict || !evict->scratch ||
 	    !evict->ops || !evict->ops->alloc || !evict->ops->copy)
@@ -169,6 +325,7 @@ static int begin(struct eviction *eviction, struct onewalk_evict *evict)
 	eviction->evict = evict;
 	eviction->src = evict->scratch;
 	eviction->dst = evict->scratch + BATCH;
+	eviction->anon_vmas = (struct anon_vma **)(evict->scratch + 2 * BATCH);
 	return 0;
 }
 
@@ -187,19 +344,22 @@ static int end(struct eviction *eviction, int ret)
  * onewalk_evict_pages() - bring pages of device memory back, by their pfns
  * @evict: how; &onewalk_evict.tried and evicted are out
  * @pfns: array of @npages pfns of device-private or device-coherent pages, in any
- *	order. A page of a large folio stands for all of it, where the kernel can
- *	bring it back whole; its pages that follow in the array count as the same.
+ *	order. A page of a large folio stands for all of it. One that is given
+ *	twice counts once. What it names may have been freed, and used again, since
+ *	it was looked up.
  * @npages: length of @pfns
  *
  * Pages that nobody maps are left alone: they are freed when their last reference
  * goes. Works on migrate_device_pfns(), or on migrate_device_range() where the
- * kernel has no more.
+ * kernel has no more; and unlike these it holds the anon_vma of what it brings
+ * back, which the kernel reads even if the process ends meanwhile.
  *
  * Context: Process context; may sleep. No mmap lock, no folio lock, and nothing
  * is held that &dev_pagemap_ops.migrate_to_ram, a notifier callback or the freeing
  * of a device page takes. The pages' struct pages stay: the device is not
  * unplugged meanwhile. May run beside CPU faults on the same pages, migrations of
- * them and the end of the processes that map them.
+ * them and the end of the processes that map them. Two at once on the same pages
+ * may each find them busy.
  *
  * Return: 0 when all pages that were mapped have come back; or an error, after
  * which &onewalk_evict.evicted says how many have:
@@ -208,7 +368,8 @@ static int end(struct eviction *eviction, int ret)
  * * -ENOMEM: &onewalk_evict_ops.alloc had nothing for some page.
  * * -EBUSY: pages were locked, or had references that their mappings do not
  *   explain. Try again, a bounded number of times.
- * * -EINTR: a fatal signal is pending, and &onewalk_evict.killable is set.
+ * * -EINTR: a fatal signal is pending, and &onewalk_evict.killable is set: no
+ *   further batch is begun.
  * * what &onewalk_evict_ops.copy returned: those that it was about stay.
  */
 int onewalk_evict_pages(struct onewalk_evict *evict, const unsigned long *pfns,

@@ -401,15 +401,15 @@ struct onewalk_range {
 	u8				*status;
 };
 
-/* For two entries for each page of a huge page. */
-#define ONEWALK_EVICT_SCRATCH	(2 * (PMD_SIZE / PAGE_SIZE))
+/* For three entries for each page of a huge page. */
+#define ONEWALK_EVICT_SCRATCH	(3 * (PMD_SIZE / PAGE_SIZE))
 
 struct onewalk_evict;
 
 /**
  * struct onewalk_evict_ops - what a driver does for its pages to come back
- * @alloc: returns a page of system memory for @src, of 1 << @order pages, locked
- *	and with one reference; or NULL, and @src stays.
+ * @alloc: returns a page of system memory for @src, of exactly 1 << @order pages,
+ *	locked and with one reference; or NULL, and @src stays.
  * @copy: copies what src[] names to what dst[] names, for all @npages entries that
  *	have both MIGRATE_PFN_MIGRATE in src[] and a page in dst[]; an entry with
  *	MIGRATE_PFN_COMPOUND is about a huge page, and about its entry and those

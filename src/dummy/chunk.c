@@ -35,13 +35,15 @@
  * @resource: the physical addresses that they stand for
  * @npages: number of its pages
  * @next: no page before this one is free
+ * @hand: the pages from here on are to be evicted next, if some have to be
  * @used: how many are in use
  * @fresh: how many of these the kernel does not know yet
  * @leaving: no page is taken from it any more
  * @map: one bit for each page in use
  * @backing: what backs each page in use; NULL for coherent memory
  * @blocks: one bit for each large page that is backed by a block
- * @scratch: for the eviction
+ * @scratch: for an eviction
+ * @victims: likewise, which pages
  */
 struct dummy_chunk {
 	struct list_head	list;
@@ -50,6 +52,7 @@ struct dummy_chunk {
 	struct resource		*resource;
 	unsigned long		npages;
 	unsigned long		next;
+	unsigned long		hand;
 	unsigned long		used;
 	atomic_long_t		fresh;
 	bool			leaving;
@@ -57,6 +60,7 @@ struct dummy_chunk {
 	struct page		**backing;
 	unsigned long		*blocks;
 	unsigned long		*scratch;
+	unsigned long		*victims;
 };
 
 static struct dummy_chunk *page_chunk(const struct page *page)
@@ -352,6 +356,7 @@ static void free_chunk(struct dummy_chunk *chunk)
 {
 	if (!chunk)
 		return;
+	kvfree(chunk->victims);
 	kvfree(chunk->scratch);
 	bitmap_free(chunk->blocks);
 	kvfree(chunk->backing);
@@ -378,8 +383,10 @@ static struct dummy_chunk *alloc_chunk(struct dummy_device *device,
 	/* Now, since an eviction must not fail for the want of it. */
 	chunk->scratch = kvcalloc(ONEWALK_EVICT_SCRATCH,
 				  sizeof(*chunk->scratch), GFP_KERNEL);
+	chunk->victims = kvcalloc(DUMMY_PMD_NR, sizeof(*chunk->victims),
+				  GFP_KERNEL);
 	if (chunk->map && chunk->blocks && (chunk->backing || !backed) &&
-	    chunk->scratch)
+	    chunk->scratch && chunk->victims)
 		return chunk;
 
 	free_chunk(chunk);
@@ -538,21 +545,6 @@ static void remove_chunk(struct dummy_chunk *chunk)
 	free_chunk(chunk);
 }
 
-/*
- * Before 6.15 a device-exclusive entry does not count as a mapping: such a page
- * stays until the process touches it, or ends.
- */
-static void evict_once(struct dummy_chunk *chunk, bool killable)
-{
-	struct onewalk_evict evict = {
-		.ops = &dummy_evict_ops,
-		.scratch = chunk->scratch,
-		.killable = killable,
-	};
-
-	onewalk_evict_range(&evict, &chunk->pgmap);
-}
-
 static unsigned long pages_used(struct dummy_chunk *chunk,
 				unsigned long *fresh)
 {
@@ -573,11 +565,13 @@ static void set_leaving(struct dummy_chunk *chunk, bool leaving)
 }
 
 /*
- * Bring every page of a chunk back to system memory.
+ * Bring every page of a chunk back to system memory. Before 6.15 a
+ * device-exclusive entry does not count as a mapping: such a page stays until the
+ * process touches it, or ends.
  *
  * A page may be locked, or have a reference too many, while a fault or another
  * migration looks at it; so this takes several rounds. Nothing is evicted while
- * a page is fresh: it is not locked yet, and would be mistaken for a mapped one.
+ * a page is fresh, and not yet what it will be.
  */
 static int empty_chunk(struct dummy_chunk *chunk, bool killable)
 {
@@ -599,13 +593,89 @@ static int empty_chunk(struct dummy_chunk *chunk, bool killable)
 			deadline = jiffies + RELEASE_PATIENCE;
 		}
 		if (!fresh)
-			evict_once(chunk, killable);
+			dummy_evict_pgmap(&chunk->pgmap, chunk->scratch,
+					  killable);
 		if (pages_used(chunk, &fresh) < used)
 			continue;
 		dummy_drain();
 		usleep_range(500, 2000);
 	}
 	return 0;
+}
+
+/*
+ * Where to begin: at the hand, which goes round all chunks. So the next one to
+ * look at is always the first.
+ */
+static struct dummy_chunk *next_chunk(struct dummy_device *device)
+{
+	struct dummy_chunk *chunk;
+
+	lockdep_assert_held(&device->lock);
+
+	chunk = list_first_entry(&device->chunks, struct dummy_chunk, list);
+	if (chunk->hand < chunk->npages)
+		return chunk;
+	chunk->hand = 0;
+	list_move_tail(&chunk->list, &device->chunks);
+	return list_first_entry(&device->chunks, struct dummy_chunk, list);
+}
+
+/*
+ * Pages in use from the hand on, up to @npages; or all of them where one large
+ * page would have room.
+ */
+static unsigned long pick(struct dummy_chunk *chunk, unsigned long npages,
+			  bool large)
+{
+	unsigned long end = chunk->npages, n = 0;
+
+	lockdep_assert_held(&chunk->device->lock);
+
+	if (large) {
+		chunk->hand = ALIGN_DOWN(chunk->hand, DUMMY_PMD_NR);
+		end = chunk->hand + DUMMY_PMD_NR;
+		npages = DUMMY_PMD_NR;
+	}
+	npages = min(npages, DUMMY_PMD_NR);
+	while (n < npages) {
+		chunk->hand = find_next_bit(chunk->map, end, chunk->hand);
+		if (chunk->hand >= end)
+			break;
+		chunk->victims[n++] = PHYS_PFN(chunk->pgmap.range.start) +
+				      chunk->hand++;
+	}
+	if (large)
+		chunk->hand = end;
+	return n;
+}
+
+/**
+ * dummy_chunks_evict() - bring some pages back to system memory
+ * @device: whose; &dummy_device.growth is held
+ * @npages: how many at least, if there are so many where the hand is
+ * @large: such that there is room for a large page
+ *
+ * Those that are fresh are left alone, and so may be others. All of a large page
+ * goes if some of it does.
+ *
+ * Return: 0, or an errno when some that were picked, if any, did not come back.
+ */
+int dummy_chunks_evict(struct dummy_device *device, unsigned long npages,
+		       bool large)
+{
+	struct dummy_chunk *chunk;
+	unsigned long n;
+
+	lockdep_assert_held(&device->growth);
+
+	if (list_empty(&device->chunks))
+		return -ENOMEM;
+	spin_lock(&device->lock);
+	chunk = next_chunk(device);
+	n = pick(chunk, npages, large);
+	spin_unlock(&device->lock);
+	return dummy_evict_pages(chunk->victims, n, chunk->scratch);
 }
 
 /**

@@ -20,8 +20,8 @@ unsigned long dummy_step(unsigned long mpfn)
 }
 
 /**
- * dummy_fails_on_purpose() - is this the allocation that has to fail
- * @mirror: on whose behalf, or NULL
+ * dummy_fails_on_purpose() - is the next allocation to fail
+ * @mirror: where FLAGS said so; NULL when there is none
  */
 bool dummy_fails_on_purpose(struct dummy_mirror *mirror)
 {

@@ -62,6 +62,7 @@ union argument {
 	struct onewalk_dummy_peers	peers;
 	struct onewalk_dummy_service	service;
 	struct onewalk_dummy_pin_longterm	pin_longterm;
+	struct onewalk_dummy_evict	evict;
 };
 
 /* A command of test_hmm that is about a range of the process. */
@@ -208,6 +209,11 @@ static int ioctl_service(struct dummy_mirror *mirror, union argument *arg)
 	return dummy_service(mirror, &arg->service);
 }
 
+static int ioctl_evict(struct dummy_mirror *mirror, union argument *arg)
+{
+	return dummy_evict(mirror, &arg->evict);
+}
+
 static int ioctl_call(struct dummy_mirror *mirror, union argument *arg)
 {
 	return dummy_call(mirror, &arg->call);
@@ -254,6 +260,7 @@ static const struct ioctl ioctls[] = {
 	{ ONEWALK_DUMMY_PEERS, ioctl_peers },
 	{ ONEWALK_DUMMY_SERVICE, ioctl_service, false, true },
 	{ ONEWALK_DUMMY_PIN_LONGTERM, ioctl_pin_longterm, true, true },
+	{ ONEWALK_DUMMY_EVICT, ioctl_evict, false, true },
 };
 
 static const struct ioctl *find_ioctl(unsigned int number)

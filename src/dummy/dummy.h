@@ -33,7 +33,7 @@
  * so nothing that may reclaim or fault is done under it.
  *
  * &dummy_device.growth: chunks of device memory come and go. Taken before any
- * of the above, and held while a chunk is evicted.
+ * of the above, and held while pages of them are evicted.
  *
  * &dummy_device.lock: which device pages are free. Innermost, a spinlock.
  */
@@ -166,6 +166,7 @@ static inline bool dummy_has_large(const struct dummy_device *device)
 
 /* main.c */
 extern unsigned int dummy_size;
+extern unsigned int dummy_limit;
 extern bool dummy_fault_around;
 extern bool dummy_shared_owner;
 
@@ -190,6 +191,8 @@ struct page *dummy_chunk_alloc(struct dummy_device *device, unsigned int order,
 			       struct dummy_batch *batch);
 bool dummy_chunks_have(struct dummy_device *device, unsigned long npages,
 		       bool large);
+int dummy_chunks_evict(struct dummy_device *device, unsigned long npages,
+		       bool large);
 int dummy_chunks_release(struct dummy_device *device);
 void dummy_chunks_remove(struct dummy_device *device);
 const struct dummy_device *dummy_chunk_device(const struct page *page);
@@ -213,6 +216,7 @@ void *dummy_owner(struct dummy_device *device);
 unsigned long dummy_select(const struct dummy_device *device);
 
 /* copy.c */
+bool dummy_fails_on_purpose(struct dummy_mirror *mirror);
 void dummy_copy(struct dummy_mirror *mirror, struct onewalk_migrate *migrate,
 		bool to_device);
 void dummy_copy_ready(struct dummy_mirror *mirror,
@@ -225,8 +229,14 @@ bool dummy_fails_on_purpose(struct dummy_mirror *mirror);
 
 /* ram.c */
 vm_fault_t dummy_migrate_to_ram(struct vm_fault *vmf);
-extern const struct onewalk_evict_ops dummy_evict_ops;
 void dummy_drain(void);
+
+/* evict.c */
+int dummy_evict_pgmap(const struct dev_pagemap *pgmap, unsigned long *scratch,
+		      bool killable);
+int dummy_evict_pages(const unsigned long *pfns, unsigned long npages,
+		      unsigned long *scratch);
+int dummy_evict(struct dummy_mirror *mirror, struct onewalk_dummy_evict *arg);
 
 /* mirror.c */
 struct dummy_mirror *dummy_mirror_open(struct dummy_device *device);

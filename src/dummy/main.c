@@ -45,6 +45,10 @@ static unsigned int spm_size = 256;
 module_param(spm_size, uint, 0444);
 MODULE_PARM_DESC(spm_size, "MiB at each of these addresses, a multiple of 2 from size up to 16384; a last piece smaller than size is not used (default 256)");
 
+unsigned int dummy_limit;
+module_param_named(limit, dummy_limit, uint, 0644);
+MODULE_PARM_DESC(limit, "MiB of device memory that a device grows to, but for its first chunk; then it evicts what it had first (default 0: as much as there is)");
+
 bool dummy_fault_around;
 module_param_named(fault_around, dummy_fault_around, bool, 0644);
 MODULE_PARM_DESC(fault_around, "a CPU that touches device-private memory brings back all of the 2 MiB around it (default no)");

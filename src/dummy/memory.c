@@ -3,7 +3,9 @@
  * Where the pages come from: the device's memory, whatever it is, and the
  * system's.
  */
+#include <linux/delay.h>
 #include <linux/gfp.h>
+#include <linux/jiffies.h>
 #include <linux/mempolicy.h>
 #include <linux/memremap.h>
 #include <linux/minmax.h>
@@ -68,9 +70,36 @@ unsigned long dummy_select(const struct dummy_device *device)
  * Device-private memory is backed by the system's, so there is no point in more;
  * the coherent one ends with the addresses that it was given.
  */
-static bool may_grow(const struct dummy_device *device)
+static bool may_grow(const struct dummy_device *device, unsigned int limit)
 {
+	unsigned long next = (unsigned long)dummy_size << (20 - PAGE_SHIFT);
+
+	if (limit && device->total + next > (unsigned long)limit << (20 - PAGE_SHIFT))
+		return false;
 	return device->total < totalram_pages();
+}
+
+/*
+ * Others take what is freed meanwhile, and a page may be locked or looked at: so
+ * this goes on for a while. What is asked for and could not be had even if the
+ * device were empty is not waited for.
+ */
+static int make_room(struct dummy_device *device, unsigned long npages,
+		     bool large)
+{
+	unsigned long deadline = jiffies + DUMMY_PATIENCE;
+	int ret = -ENOMEM;
+
+	npages = min(npages, device->total);
+	while (!dummy_chunks_have(device, npages, large)) {
+		if (dummy_expired(deadline, &ret))
+			return ret;
+		if (!dummy_chunks_evict(device, npages, large))
+			continue;
+		dummy_drain();
+		usleep_range(100, 1000);
+	}
+	return 0;
 }
 
 /**
@@ -79,12 +108,15 @@ static bool may_grow(const struct dummy_device *device)
  * @npages: how many pages will be needed
  * @large: a large page among them, if it has such
  *
+ * A device that has as much as it may have evicts what has been there longest.
+ *
  * It is not set aside: somebody else may take it first. To be called with
  * nothing held, since new struct pages take the memory hotplug lock.
  */
 int dummy_memory_reserve(struct dummy_device *device, unsigned long npages,
 			 bool large)
 {
+	unsigned int limit = READ_ONCE(dummy_limit);
 	int ret = 0;
 
 	large &= dummy_has_large(device);
@@ -94,8 +126,11 @@ int dummy_memory_reserve(struct dummy_device *device, unsigned long npages,
 	if (mutex_lock_killable(&device->growth))
 		return -EINTR;
 
-	while (!ret && !dummy_chunks_have(device, npages, large))
-		ret = may_grow(device) ? dummy_chunks_grow(device) : -ENOMEM;
+	while (!ret && may_grow(device, limit) &&
+	       !dummy_chunks_have(device, npages, large))
+		ret = dummy_chunks_grow(device);
+	if (!dummy_chunks_have(device, npages, large))
+		ret = limit ? make_room(device, npages, large) : ret ?: -ENOMEM;
 
 	mutex_unlock(&device->growth);
 	return ret;

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Back to system memory when somebody else wants it: a CPU that touches a
- * device-private page, and the eviction of a chunk.
+ * Back to system memory when a CPU touches a device-private page.
  *
- * Neither knows of open files. The page's pgmap leads to its chunk and so to
+ * That knows of no open file. The page's pgmap leads to its chunk and so to
  * its content; the file that brought it here may be closed long ago. Whatever
  * mirrors the process is told by the notifier, like of any other change.
  */
-#include <linux/highmem.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
@@ -113,42 +111,6 @@ vm_fault_t dummy_migrate_to_ram(struct vm_fault *vmf)
 	kfree(migrate.src);
 	return ret;
 }
-
-/* A large page without a large destination stays: nothing splits it here. */
-static struct page *evict_alloc(struct onewalk_evict *evict, struct page *src,
-				unsigned int order)
-{
-	return dummy_system_alloc(NULL, 0, order, NULL);
-}
-
-static void evict_one(struct page *src, struct page *dst, unsigned long nr)
-{
-	unsigned long i;
-
-	for (i = 0; i < nr; i++)
-		copy_highpage(folio_page(page_folio(dst), i),
-			      dummy_backing(folio_page(page_folio(src), i)));
-}
-
-static int evict_copy(struct onewalk_evict *evict, const unsigned long *src,
-		      const unsigned long *dst, unsigned long npages)
-{
-	unsigned long i, nr;
-
-	for (i = 0; i < npages; i += nr) {
-		nr = dummy_step(src[i]);
-		if ((src[i] & MIGRATE_PFN_MIGRATE) && dst[i])
-			evict_one(migrate_pfn_to_page(src[i]),
-				  migrate_pfn_to_page(dst[i]), nr);
-	}
-	return 0;
-}
-
-/* Device pages come back to system memory, whoever maps them. */
-const struct onewalk_evict_ops dummy_evict_ops = {
-	.alloc = evict_alloc,
-	.copy = evict_copy,
-};
 
 /**
  * dummy_drain() - have all CPUs let go of the pages in their batches

@@ -70,7 +70,7 @@ struct onewalk_dummy_cmd {
 /* READ with the mmap lock dropped while faulting. */
 #define ONEWALK_DUMMY_READ_UNLOCKED	_IOWR('H', 0x09, struct onewalk_dummy_cmd)
 
-/* FLAGS: the next allocation of a migration's destination fails. */
+/* FLAGS: the next allocation of a migration's, or EVICT's, destination fails. */
 #define ONEWALK_DUMMY_FLAG_FAIL_ALLOC	(1ULL << 0)
 
 /* What SNAPSHOT returns: a kind, access and size in one byte. */
@@ -461,5 +461,35 @@ struct onewalk_dummy_pin_longterm {
 
 /* UNPIN_ALL or close() lets go. */
 #define ONEWALK_DUMMY_PIN_LONGTERM	_IOWR('H', 0x4b, struct onewalk_dummy_pin_longterm)
+
+/* Flags of struct onewalk_dummy_evict. */
+#define ONEWALK_DUMMY_EVICT_BACKWARD	(1U << 0) /* the last page first */
+#define ONEWALK_DUMMY_EVICT_TWICE	(1U << 1) /* all of them, and all of them again */
+#define ONEWALK_DUMMY_EVICT_EVEN	(1U << 2) /* every second, from the first on */
+
+/**
+ * struct onewalk_dummy_evict - bring pages of the device back, by their pfns
+ * @addr: in: user address, page aligned
+ * @npages: in: number of pages
+ * @flags: in: ONEWALK_DUMMY_EVICT_*
+ * @pad: in: 0
+ * @tried: out: &onewalk_evict.tried
+ * @evicted: out: &onewalk_evict.evicted
+ *
+ * Those pages of the range that are on this device: by one call of
+ * onewalk_evict_pages(), whose errors it returns. Also out after an error. What
+ * the process, or the device, does with a page after it was found and before it is
+ * evicted is not known.
+ */
+struct onewalk_dummy_evict {
+	__u64	addr;
+	__u64	npages;
+	__u32	flags;
+	__u32	pad;
+	__u64	tried;
+	__u64	evicted;
+};
+
+#define ONEWALK_DUMMY_EVICT		_IOWR('H', 0x4a, struct onewalk_dummy_evict)
 
 #endif /* _UAPI_ONEWALK_DUMMY_H */
