@@ -304,6 +304,30 @@ test_dummy_stays_while_it_is_open() {
 	gone
 }
 
+# Four times as much as the device may have, and then two processes that each want so much
+test_device_with_a_limit_evicts_and_no_byte_is_lost() {
+	for kind in $(kinds); do
+		[ $kind != system ] || continue
+		for engine in unified portable; do
+			modprobe onewalk engine=$engine
+			load_kind $kind size=2 limit=4
+			ONEWALK_MEMORY=$kind "$(dirname "$0")/evict" --oversubscribe 4 || fail "memory=$kind engine=$engine"
+			unload
+			gone
+		done
+	done
+}
+
+test_limit_can_be_changed_and_ends_what_is_added() {
+	load_kind coherent size=2 limit=2
+	[ "$(ONEWALK_MEMORY=coherent "$(dirname "$0")/dying" --fill-device 600)" = 512 ] || fail "not 512 pages at first"
+	echo 6 >/sys/module/onewalk_dummy/parameters/limit
+	[ "$(ONEWALK_MEMORY=coherent "$(dirname "$0")/dying" --fill-device 3000)" = 1536 ] || fail "not 1536 pages then"
+	[ "$(grep -c '^ *[0-9a-f]*-[0-9a-f]* : hmm_dmirror0$' /proc/iomem)" = 4 ]
+	unload
+	gone
+}
+
 # A process that has its memory on the device and has closed it: the pages come back
 test_unloading_brings_back_the_pages_of_a_process() {
 	for kind in $(kinds); do
