@@ -156,6 +156,80 @@
  */
 
 /**
+ * DOC: Eviction
+ *
+ * A device whose memory is full has to part with something. What it would like to
+ * have free it knows by its pages alone: who maps them, and where, is the kernel's
+ * business. Nothing of a process is held or needed, and the mirror of a process
+ * whose pages go learns of it by its notifier, as of any other invalidation::
+ *
+ *	struct my_eviction {
+ *		struct onewalk_evict evict;
+ *		struct my_engine *engine;
+ *	};
+ *
+ *	static struct page *my_alloc(struct onewalk_evict *evict,
+ *				     struct page *src, unsigned int order)
+ *	{
+ *		struct folio *folio = folio_alloc(GFP_HIGHUSER_MOVABLE, order);
+ *
+ *		if (!folio)
+ *			return NULL;
+ *		folio_lock(folio);
+ *		return folio_page(folio, 0);
+ *	}
+ *
+ *	static int my_copy(struct onewalk_evict *evict, const unsigned long *src,
+ *			   const unsigned long *dst, unsigned long npages)
+ *	{
+ *		struct my_eviction *e = container_of(evict, struct my_eviction,
+ *						     evict);
+ *
+ *		for (i = 0; i < npages; i++)
+ *			if ((src[i] & MIGRATE_PFN_MIGRATE) && dst[i])
+ *				my_queue_copy(e->engine,
+ *					      migrate_pfn_to_page(dst[i]),
+ *					      migrate_pfn_to_page(src[i]),
+ *					      src[i] & MIGRATE_PFN_COMPOUND);
+ *		return my_wait(e->engine);
+ *	}
+ *
+ *	static const struct onewalk_evict_ops my_evict_ops = {
+ *		.alloc = my_alloc,
+ *		.copy = my_copy,
+ *	};
+ *
+ *	int my_make_room(struct my_device *dev, unsigned long npages)
+ *	{
+ *		struct my_eviction e = {
+ *			.evict.ops = &my_evict_ops,
+ *			.evict.scratch = dev->scratch,	// for this time
+ *			.evict.killable = true,
+ *			.engine = dev->engine,
+ *		};
+ *		int ret = -ENOMEM;
+ *
+ *		while (my_free_pages(dev) < npages && !my_expired(dev)) {
+ *			n = my_least_recently_used(dev, dev->victims, npages);
+ *			ret = onewalk_evict_pages(&e.evict, dev->victims, n);
+ *			if (ret == -EINTR)
+ *				break;
+ *		}
+ *		return my_free_pages(dev) < npages ? ret : 0;
+ *	}
+ *
+ * &onewalk_evict.evicted counts pages that have left the device; they are free
+ * when their last reference goes, which is then or a moment later. A victim may
+ * have been freed, and be in use for something else, by the time that it is
+ * evicted: then that is what comes back. Whoever minds keeps those pages from being
+ * given out in the meantime.
+ *
+ * onewalk_evict_range() is for a driver that goes, and takes its memory with it.
+ * It has to repeat that until no page is in use: a page may be locked, or looked
+ * at by a CPU fault, at any time.
+ */
+
+/**
  * enum onewalk_pfn_flags - flags of one entry of &onewalk_range.hmm_pfns
  *
  * The layout is that of the kernel's &enum hmm_pfn_flags in 7.3, with two bits

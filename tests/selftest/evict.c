@@ -189,26 +189,48 @@ TEST_F(eviction, of_what_a_child_shares_is_for_both)
 	EXPECT_EQ(NPAGES, count_where(self->addr, NPAGES, PRESENT));
 }
 
-/* The parent has let go of it: it is the child's alone, by the parent's anon_vma. */
+/* Its own parent, whose it was, has let go of it. */
+static int inherit(char *addr, unsigned int flags, int pipe)
+{
+	struct onewalk_dummy_evict result;
+	int fd = dummy_open(0);
+	char byte;
+
+	if (fd < 0 || read(pipe, &byte, 1) != 1)
+		return 1;
+	if (evict(fd, addr, NPAGES, flags, &result) || result.evicted != NPAGES)
+		return 2;
+	return wrong_page(addr, NPAGES, 2) < 0 ? 0 : 3;
+}
+
+static int bequeath(int fd, char *addr, unsigned int flags)
+{
+	int status, fds[2];
+	pid_t pid;
+
+	fill(addr, NPAGES, 2);
+	if (pipe(fds) || fd < 0 || to_device(fd, addr, NPAGES) != NPAGES)
+		return 4;
+	pid = fork();
+	if (!pid)
+		_exit(inherit(addr, flags, fds[0]));
+	munmap(addr, NPAGES * PAGE);
+	if (write(fds[1], "", 1) != 1 || waitpid(pid, &status, 0) != pid)
+		return 5;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 6;
+}
+
 TEST_F(eviction, of_what_a_child_has_inherited)
 {
-	unsigned int pass;
+	char *addr = map_pages(NPAGES);
 	int status;
 	pid_t pid;
 
+	ASSERT_NE(NULL, addr);
 	pid = fork();
 	ASSERT_LE(0, pid);
-	if (!pid) {
-		int fd = dummy_open(0);
-
-		for (pass = 0; pass < 2; pass++) {
-			if (fd < 0 || wrong_page(self->addr, NPAGES, 2) >= 0 ||
-			    to_device(fd, self->addr, NPAGES) != NPAGES ||
-			    evict(fd, self->addr, NPAGES, variant->flags, NULL))
-				_exit(1);
-		}
-		_exit(wrong_page(self->addr, NPAGES, 2) >= 0);
-	}
+	if (!pid)
+		_exit(bequeath(dummy_open(0), addr, variant->flags));
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
 }

@@ -310,7 +310,7 @@ test_device_with_a_limit_evicts_and_no_byte_is_lost() {
 		[ $kind != system ] || continue
 		for engine in unified portable; do
 			modprobe onewalk engine=$engine
-			load_kind $kind size=2 limit=4
+			load_kind "$kind" size=2 limit=4
 			ONEWALK_MEMORY=$kind "$(dirname "$0")/evict" --oversubscribe 4 || fail "memory=$kind engine=$engine"
 			unload
 			gone

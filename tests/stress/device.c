@@ -443,6 +443,29 @@ enum outcome op_service(struct worker *w)
 	return outcome_of(ret);
 }
 
+enum outcome op_device_evict(struct worker *w)
+{
+	struct span span = any_stretch(w);
+	struct onewalk_dummy_evict evict = {
+		.addr = (uintptr_t)span_addr(&span),
+		.npages = span.npages,
+		.flags = below(w, 8),
+	};
+	int file = device_file(w), ret;
+	bool failing;
+
+	if (control->whole)
+		return BUSY;
+	if (one_in(w, 2))
+		to_device(file, span_addr(&span), span.npages);
+	failing = fail_begin(w);
+	ret = ioctl(file, ONEWALK_DUMMY_EVICT, &evict) ? -errno : 0;
+	fail_end(failing);
+	say("evict", &span, file, evict.flags, ret ?: (int)evict.evicted);
+	event(OP_pages_evicted, evict.evicted);
+	return !ret && evict.evicted ? DONE : FAILED;
+}
+
 enum outcome op_fail_destination(struct worker *w)
 {
 	struct onewalk_dummy_cmd cmd = {

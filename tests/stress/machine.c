@@ -151,6 +151,17 @@ enum outcome op_unplug(struct worker *w)
 		FAILED : DONE;
 }
 
+/* Less than the processes want: what is there has to make room. */
+enum outcome op_device_limit(struct worker *w)
+{
+	static const unsigned int limits[] = { 0, 2, 2, 4 };
+
+	if (control->whole)
+		return BUSY;
+	return write_file("/sys/module/onewalk_dummy/parameters/limit", "%u",
+			  limits[below(w, 4)]) ? FAILED : DONE;
+}
+
 enum outcome op_compact(struct worker *w)
 {
 	char path[64];

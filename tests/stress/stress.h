@@ -34,17 +34,18 @@
 	X(device_exclusive) X(device_report) X(device_pin) X(device_unpin) \
 	X(device_pin_longterm)						\
 	X(to_device) X(to_system) X(range_to_device) X(setup_to_device) \
-	X(range_to_system) X(service) X(fail_destination) X(reopen)	\
+	X(range_to_system) X(service) X(device_evict) X(fail_destination) \
+	X(reopen)							\
 	X(fork_exit) X(fork_kill) X(fork_exec)
 
 #define MACHINE_OPS(X)							\
-	X(unplug) X(compact) X(drop_caches) X(swap_cycle) X(memcg_reclaim) \
+	X(unplug) X(device_limit) X(compact) X(drop_caches) X(swap_cycle) X(memcg_reclaim) \
 	X(memcg_limit) X(oom) X(kill_player) X(merge)
 
 /* Seen to have happened, by the kernel's own counters. */
 #define EVENTS(X)							\
-	X(pages_to_device) X(pages_to_system) X(windows_served)		\
-	X(pages_swapped_out) X(numa_hint_faults)			\
+	X(pages_to_device) X(pages_to_system) X(pages_evicted)		\
+	X(windows_served) X(pages_swapped_out) X(numa_hint_faults)	\
 	X(khugepaged_collapsed) X(pages_compacted) X(alloc_failed)
 
 enum op {
@@ -72,7 +73,7 @@ struct control {
 	uint64_t deadline;		/* CLOCK_MONOTONIC, in ms */
 	/*
 	 * Huge pages are on devices, as such. Not in every round, as then nothing
-	 * can be unplugged: up to 7.3 the kernel drops a reference too many when
+	 * can be unplugged, or evicted: up to 7.3 the kernel drops a reference too many when
 	 * such a page is discarded while migrate_device_range() brings it back.
 	 * Nor with engine=portable, for which it is the same with any return.
 	 */
