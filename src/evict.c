@@ -77,7 +77,7 @@ static void drop_anon_vma(struct anon_vma *anon_vma)
  * that would keep its anon_vma. As long as the folio is mapped, it is there; and
  * under RCU it stays one, although perhaps another's.
  */
-static struct anon_vma *hold_anon_vma(const struct folio *folio)
+static struct anon_vma *hold_anon_vma(struct folio *folio)
 {
 	struct anon_vma *anon_vma;
 
@@ -350,7 +350,7 @@ static int end(struct eviction *eviction, int ret)
  * @npages: length of @pfns
  *
  * Pages that nobody maps are left alone: they are freed when their last reference
- * goes. Works on migrate_device_pfns(), or on migrate_device_range() where the
+ * goes, or are on their way already. Works on migrate_device_pfns(), or on migrate_device_range() where the
  * kernel has no more; and unlike these it holds the anon_vma of what it brings
  * back, which the kernel reads even if the process ends meanwhile.
  *

@@ -352,6 +352,23 @@ bool dummy_chunks_have(struct dummy_device *device, unsigned long npages,
 	return found && free >= npages;
 }
 
+/**
+ * dummy_chunks_own() - is this the pfn of a page of the device's memory
+ * @device: the device; &dummy_device.growth is held
+ * @pfn: of any page, or of one that there was
+ */
+bool dummy_chunks_own(struct dummy_device *device, unsigned long pfn)
+{
+	struct dummy_chunk *chunk;
+
+	lockdep_assert_held(&device->growth);
+
+	list_for_each_entry(chunk, &device->chunks, list)
+		if (pfn - PHYS_PFN(chunk->pgmap.range.start) < chunk->npages)
+			return true;
+	return false;
+}
+
 static void free_chunk(struct dummy_chunk *chunk)
 {
 	if (!chunk)
@@ -652,7 +669,7 @@ static unsigned long pick(struct dummy_chunk *chunk, unsigned long npages,
 
 /**
  * dummy_chunks_evict() - bring some pages back to system memory
- * @device: whose; &dummy_device.growth is held
+ * @device: whose; it has memory, and &dummy_device.growth is held
  * @npages: how many at least, if there are so many where the hand is
  * @large: such that there is room for a large page
  *
@@ -669,8 +686,6 @@ int dummy_chunks_evict(struct dummy_device *device, unsigned long npages,
 
 	lockdep_assert_held(&device->growth);
 
-	if (list_empty(&device->chunks))
-		return -ENOMEM;
 	spin_lock(&device->lock);
 	chunk = next_chunk(device);
 	n = pick(chunk, npages, large);

@@ -191,6 +191,7 @@ struct page *dummy_chunk_alloc(struct dummy_device *device, unsigned int order,
 			       struct dummy_batch *batch);
 bool dummy_chunks_have(struct dummy_device *device, unsigned long npages,
 		       bool large);
+bool dummy_chunks_own(struct dummy_device *device, unsigned long pfn);
 int dummy_chunks_evict(struct dummy_device *device, unsigned long npages,
 		       bool large);
 int dummy_chunks_release(struct dummy_device *device);

@@ -2,9 +2,10 @@
 /*
  * Eviction: device pages come back to system memory, by their pfns, whoever maps
  * them. Chunks that are unplugged have all of theirs evicted, and a device that
- * may have no more chunks those that are oldest; see chunk.c.
+ * may have no more chunks evicts some of its pages in turn; see chunk.c.
  */
 #include <linux/highmem.h>
+#include <linux/jiffies.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
@@ -102,25 +103,10 @@ int dummy_evict_pages(const unsigned long *pfns, unsigned long npages,
 
 /* --- ONEWALK_DUMMY_EVICT --- */
 
-/* What is not the device's own is none of its business. */
-static int keep_own(struct dummy_mirror *mirror,
-		    const struct onewalk_range *range, void *data)
-{
-	unsigned long i, npages = (range->end - range->start) >> PAGE_SHIFT;
-	unsigned long *pfn = range->hmm_pfns;
-	struct page *page;
-
-	for (i = 0; i < npages; i++, pfn++) {
-		if (!(*pfn & ONEWALK_PFN_VALID))
-			continue;
-		page = onewalk_pfn_to_page(*pfn);
-		if (!dummy_is_own(mirror->device, page))
-			*pfn = 0;
-	}
-	return 0;
-}
-
-/* As the process has them now; it may be gone, and then has none. */
+/*
+ * As the process has them now. The answer is not used as if it were still true,
+ * so no lock of the mirror is needed, behind which a userfault may be waited for.
+ */
 static int find_pages(struct dummy_mirror *mirror,
 		      const struct onewalk_dummy_evict *arg,
 		      unsigned long *pfns)
@@ -132,19 +118,21 @@ static int find_pages(struct dummy_mirror *mirror,
 		.hmm_pfns = pfns,
 		.dev_private_owner = dummy_owner(mirror->device),
 	};
-	struct mm_struct *mm = mirror->notifier.mm;
+	unsigned long deadline = jiffies + DUMMY_PATIENCE;
 	int ret;
 
-	if (!mmget_not_zero(mm))
+	if (!mmget_not_zero(mirror->notifier.mm))
 		return -ESRCH;
-	ret = dummy_fault_and_use(mirror, &range, onewalk_range_fault,
-				  keep_own, NULL, false);
-	mmput(mm);
+	do {
+		ret = dummy_fault_once(mirror, &range, onewalk_range_fault);
+	} while (ret == -EBUSY && !dummy_expired(deadline, &ret));
+	mmput(mirror->notifier.mm);
 	return ret;
 }
 
-/* The entry that comes as number @i, if it is there. */
-static bool is_wanted(const struct onewalk_dummy_evict *arg,
+/* Number @i in the order that is asked for, if it is to be evicted. */
+static bool is_wanted(const struct dummy_mirror *mirror,
+		      const struct onewalk_dummy_evict *arg,
 		      const unsigned long *found, unsigned long i,
 		      unsigned long *pfn)
 {
@@ -154,21 +142,21 @@ static bool is_wanted(const struct onewalk_dummy_evict *arg,
 		n = arg->npages - 1 - i;
 	if ((arg->flags & ONEWALK_DUMMY_EVICT_EVEN) && n % 2)
 		return false;
-	if (!(found[n] & ONEWALK_PFN_VALID))
-		return false;
-	*pfn = page_to_pfn(onewalk_pfn_to_page(found[n]));
-	return true;
+	*pfn = found[n] & ~ONEWALK_PFN_FLAGS;
+	return (found[n] & ONEWALK_PFN_VALID) &&
+	       dummy_chunks_own(mirror->device, *pfn);
 }
 
-/* @pfns has room for each page twice; */
-static unsigned long put_in_order(const struct onewalk_dummy_evict *arg,
+/* @pfns has room for each page twice. */
+static unsigned long put_in_order(const struct dummy_mirror *mirror,
+				  const struct onewalk_dummy_evict *arg,
 				  const unsigned long *found,
 				  unsigned long *pfns)
 {
 	unsigned long i, n = 0;
 
 	for (i = 0; i < arg->npages; i++)
-		if (is_wanted(arg, found, i, &pfns[n]))
+		if (is_wanted(mirror, arg, found, i, &pfns[n]))
 			n++;
 	if (!(arg->flags & ONEWALK_DUMMY_EVICT_TWICE))
 		return n;
@@ -192,8 +180,12 @@ static int find_and_evict(struct dummy_mirror *mirror,
 	ret = find_pages(mirror, arg, found);
 	if (ret)
 		return ret;
+	ret = mutex_lock_killable(&mirror->device->growth);
+	if (ret)
+		return ret;
 	ret = onewalk_evict_pages(&eviction.evict, pfns,
-				  put_in_order(arg, found, pfns));
+				  put_in_order(mirror, arg, found, pfns));
+	mutex_unlock(&mirror->device->growth);
 	arg->tried = eviction.evict.tried;
 	arg->evicted = eviction.evict.evicted;
 	return ret;
@@ -204,8 +196,8 @@ static int find_and_evict(struct dummy_mirror *mirror,
  * @mirror: the mirror
  * @arg: the argument
  *
- * Between finding the pages and evicting them nothing is held but what keeps
- * their chunks: the process, or a device, may do with them what they like.
+ * Between finding the pages and evicting them nothing is held: the process, or
+ * a device, may do with them what they like, and their chunk may be unplugged.
  */
 int dummy_evict(struct dummy_mirror *mirror, struct onewalk_dummy_evict *arg)
 {
@@ -229,11 +221,7 @@ int dummy_evict(struct dummy_mirror *mirror, struct onewalk_dummy_evict *arg)
 			   GFP_KERNEL | __GFP_NOWARN);
 	ret = -ENOMEM;
 	if (found && pfns && scratch)
-		ret = mutex_lock_killable(&mirror->device->growth);
-	if (!ret) {
 		ret = find_and_evict(mirror, arg, found, pfns, scratch);
-		mutex_unlock(&mirror->device->growth);
-	}
 	kvfree(scratch);
 	kvfree(pfns);
 	kvfree(found);

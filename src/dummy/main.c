@@ -47,7 +47,7 @@ MODULE_PARM_DESC(spm_size, "MiB at each of these addresses, a multiple of 2 from
 
 unsigned int dummy_limit;
 module_param_named(limit, dummy_limit, uint, 0644);
-MODULE_PARM_DESC(limit, "MiB of device memory that a device grows to, but for its first chunk; then it evicts what it had first (default 0: as much as there is)");
+MODULE_PARM_DESC(limit, "MiB of device memory that a device grows to, but for its first chunk; then it evicts its pages in turn (default 0: as much as there is)");
 
 bool dummy_fault_around;
 module_param_named(fault_around, dummy_fault_around, bool, 0644);

@@ -108,7 +108,7 @@ static int make_room(struct dummy_device *device, unsigned long npages,
  * @npages: how many pages will be needed
  * @large: a large page among them, if it has such
  *
- * A device that has as much as it may have evicts what has been there longest.
+ * A device that has as much as it may have evicts some of its pages in turn.
  *
  * It is not set aside: somebody else may take it first. To be called with
  * nothing held, since new struct pages take the memory hotplug lock.
@@ -130,7 +130,8 @@ int dummy_memory_reserve(struct dummy_device *device, unsigned long npages,
 	       !dummy_chunks_have(device, npages, large))
 		ret = dummy_chunks_grow(device);
 	if (!dummy_chunks_have(device, npages, large))
-		ret = limit ? make_room(device, npages, large) : ret ?: -ENOMEM;
+		ret = limit && device->total ?
+			make_room(device, npages, large) : ret ?: -ENOMEM;
 
 	mutex_unlock(&device->growth);
 	return ret;
