@@ -350,9 +350,10 @@ static int end(struct eviction *eviction, int ret)
  * @npages: length of @pfns
  *
  * Pages that nobody maps are left alone: they are freed when their last reference
- * goes, or are on their way already. Works on migrate_device_pfns(), or on migrate_device_range() where the
- * kernel has no more; and unlike these it holds the anon_vma of what it brings
- * back, which the kernel reads even if the process ends meanwhile.
+ * goes, or are on their way already. Works on migrate_device_pfns(), or on
+ * migrate_device_range() where the kernel has no more; and unlike these it holds
+ * the anon_vma of what it brings back, which the kernel reads even if the process
+ * ends meanwhile.
  *
  * Context: Process context; may sleep. No mmap lock, no folio lock, and nothing
  * is held that &dev_pagemap_ops.migrate_to_ram, a notifier callback or the freeing

@@ -184,6 +184,7 @@
  *	{
  *		struct my_eviction *e = container_of(evict, struct my_eviction,
  *						     evict);
+ *		unsigned long i;
  *
  *		for (i = 0; i < npages; i++)
  *			if ((src[i] & MIGRATE_PFN_MIGRATE) && dst[i])
@@ -207,6 +208,7 @@
  *			.evict.killable = true,
  *			.engine = dev->engine,
  *		};
+ *		unsigned long n;
  *		int ret = -ENOMEM;
  *
  *		while (my_free_pages(dev) < npages && !my_expired(dev)) {

@@ -307,7 +307,7 @@ test_dummy_stays_while_it_is_open() {
 # Four times as much as the device may have, and then two processes that each want so much
 test_device_with_a_limit_evicts_and_no_byte_is_lost() {
 	for kind in $(kinds); do
-		[ $kind != system ] || continue
+		[ "$kind" != system ] || continue
 		for engine in unified portable; do
 			modprobe onewalk engine=$engine
 			load_kind "$kind" size=2 limit=4
