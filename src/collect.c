@@ -184,11 +184,6 @@ static int look_again(struct onewalk_call *call, unsigned long addr,
 	return ret;
 }
 
-static unsigned long pfn_of(unsigned long pfn)
-{
-	return pfn & ~(ONEWALK_PFN_FLAGS | ONEWALK_PFN_PRIVATE);
-}
-
 static bool is_fit_page(unsigned long pfn)
 {
 	const unsigned long fit = ONEWALK_PFN_COLLECT | ONEWALK_PFN_VALID;
@@ -199,7 +194,7 @@ static bool is_fit_page(unsigned long pfn)
 static bool is_fit_hole(unsigned long pfn)
 {
 	return (pfn & ONEWALK_PFN_COLLECT) && !(pfn & ONEWALK_PFN_VALID) &&
-	       !pfn_of(pfn);
+	       !onewalk_noted_pfn(pfn);
 }
 
 /*
@@ -215,7 +210,7 @@ static bool says_what_it_said(const struct onewalk_call *call,
 	if (entry->kind == ONEWALK_DEVICE &&
 	    (call->range->p2p || entry->owner != call->migrate->pgmap_owner))
 		return false;
-	return is_fit_page(pfn) && entry->pfn == pfn_of(pfn) &&
+	return is_fit_page(pfn) && entry->pfn == onewalk_noted_pfn(pfn) &&
 	       entry->write == !!(pfn & ONEWALK_PFN_WRITE);
 }
 
@@ -654,4 +649,5 @@ const struct onewalk_engine onewalk_unified = {
 	.drain_all	= lru_add_drain_all,
 	.collect	= unified_collect,
 	.finalize	= onewalk_finalize,
+	.map_by_ptes	= onewalk_map_by_ptes,
 };

@@ -25,6 +25,7 @@
  * @dst: the same pfns, then their destinations
  * @anon_vmas: of each folio, at its first page
  * @nr: how many are in the batch
+ * @highest: the highest pfn of its folios
  * @no_memory: a destination was missing
  */
 struct eviction {
@@ -33,6 +34,7 @@ struct eviction {
 	unsigned long		*dst;
 	struct anon_vma		**anon_vmas;
 	unsigned long		nr;
+	unsigned long		highest;
 	bool			no_memory;
 };
 
@@ -60,22 +62,25 @@ static void free_anon_vma(struct anon_vma *anon_vma)
 /* As put_anon_vma(), which modules are not given. */
 static void drop_anon_vma(struct anon_vma *anon_vma)
 {
-	struct anon_vma *root = anon_vma->root;
+	struct anon_vma *root;
 
 	if (!atomic_dec_and_test(&anon_vma->refcount))
 		return;
+	root = anon_vma->root;
 	free_anon_vma(anon_vma);
 	if (root != anon_vma && atomic_dec_and_test(&root->refcount))
 		free_anon_vma(root);
 }
 
 /*
- * The anon_vma of a mapped folio, which is held, or NULL.
+ * The anon_vma of a mapped folio, which is locked, or NULL.
  *
  * By it the kernel finds the page tables, first to unmap the folio and then to
  * map its destination. In between the process may end, and no mmap lock is held
  * that would keep its anon_vma. As long as the folio is mapped, it is there; and
- * under RCU it stays one, although perhaps another's.
+ * under RCU it stays one, although perhaps another's. The folio gets another one
+ * under its lock alone, and not if it has a reference like ours: but for
+ * userfaultfd's UFFDIO_MOVE, which does not look.
  */
 static struct anon_vma *hold_anon_vma(struct folio *folio)
 {
@@ -157,9 +162,9 @@ static void give_up(struct eviction *eviction)
 
 /*
  * The kernel has locked it, or did not want it: our own reference is not needed
- * any more, and would keep it from moving. In coherent memory, a CPU that writes
- * to a page after fork() makes it the property of another anon_vma. We may have
- * been just too early: then it goes back, before that one can be gone.
+ * any more, and would keep it from moving. If the process has moved it to another
+ * anon_vma, it goes back at once; nothing that modules are given makes sure that
+ * it is still there.
  */
 static void let_go(struct eviction *eviction, unsigned long i)
 {
@@ -227,6 +232,7 @@ static int evict_batch(struct eviction *eviction)
 	migrate_device_finalize(eviction->src, eviction->dst, eviction->nr);
 	drop_anon_vmas(eviction);
 	eviction->nr = 0;
+	eviction->highest = 0;
 	cond_resched();
 	return ret;
 }
@@ -236,6 +242,8 @@ static bool is_named(const struct eviction *eviction, unsigned long pfn)
 {
 	unsigned long i;
 
+	if (pfn > eviction->highest)
+		return false;
 	for (i = eviction->nr; i--;)
 		if (eviction->src[i] == pfn)
 			return true;
@@ -252,7 +260,47 @@ static void name(struct eviction *eviction, unsigned long first,
 		eviction->dst[eviction->nr] = first + i;
 		eviction->anon_vmas[eviction->nr++] = i ? NULL : anon_vma;
 	}
-	eviction->evict->tried += nr;
+	eviction->highest = max(eviction->highest, first);
+}
+
+/* Does a PMD entry map it that must not become a migration entry? */
+static bool cannot_unmap(struct folio *folio)
+{
+	return onewalk_is_hidden(folio) && onewalk_engine->map_by_ptes &&
+	       !onewalk_engine->map_by_ptes(folio);
+}
+
+/*
+ * With a reference of ours, which goes with the batch if it does: that there is
+ * room for @nr pages, and that the folio is not in it, was seen to. A page that was
+ * not in use yet may have become a large one.
+ *
+ * Return: how many pages are dealt with: @nr, or none.
+ */
+static unsigned long name_or_put(struct eviction *eviction, struct folio *folio,
+				 unsigned long nr)
+{
+	struct anon_vma *anon_vma = NULL;
+	bool busy = true;
+
+	if (folio_trylock(folio)) {
+		if (folio_nr_pages(folio) != nr)
+			nr = 0;
+		else
+			anon_vma = hold_anon_vma(folio);
+		busy = anon_vma && cannot_unmap(folio);
+		folio_unlock(folio);
+	}
+	if (anon_vma || busy)
+		eviction->evict->tried += nr;
+	if (anon_vma && !busy) {
+		name(eviction, folio_pfn(folio), nr, anon_vma);
+		return nr;
+	}
+	if (anon_vma)
+		drop_anon_vma(anon_vma);
+	folio_put(folio);
+	return nr;
 }
 
 /*
@@ -264,37 +312,31 @@ static void name(struct eviction *eviction, unsigned long first,
  * What a large folio left in its pages when it was freed may still point to what
  * was its head.
  *
- * Return: how many pages from @pfn on are dealt with, or an errno.
+ * Return: how many pages from @pfn on are dealt with, 0 to look again, or an
+ * errno.
  */
 static long add(struct eviction *eviction, unsigned long pfn)
 {
 	struct folio *folio = page_folio(pfn_to_page(pfn));
 	unsigned long first = folio_pfn(folio), nr;
-	struct anon_vma *anon_vma;
+	bool named, full = false;
 	long ret = 1;
 
 	if (!folio_try_get(folio))
 		return 1;
-	anon_vma = hold_anon_vma(folio);
-	if (!anon_vma)
-		goto put;
-
 	nr = folio_nr_pages(folio);
-	if (pfn - first >= nr || (nr > 1 && nr != BATCH) ||
-	    is_named(eviction, first))
-		goto drop;
-	if (eviction->nr + nr > BATCH) {
-		ret = evict_batch(eviction);
-		if (ret)
-			goto drop;
+	if (page_folio(pfn_to_page(pfn)) != folio) {
+		ret = 0;
+	} else if (pfn - first < nr && (nr == 1 || nr == BATCH)) {
+		ret = first + nr - pfn;
+		named = is_named(eviction, first);
+		full = !named && eviction->nr + nr > BATCH;
+		if (!named && !full)
+			return name_or_put(eviction, folio, nr) ? ret : 0;
 	}
-	name(eviction, first, nr, anon_vma);
-	return first + nr - pfn;
-drop:
-	drop_anon_vma(anon_vma);
-put:
 	folio_put(folio);
-	return ret;
+	/* It is not kept waiting: when there is room, it is looked at again. */
+	return full ? evict_batch(eviction) : ret;
 }
 
 static int add_all(struct eviction *eviction, unsigned long pfn,
@@ -308,6 +350,7 @@ static int add_all(struct eviction *eviction, unsigned long pfn,
 		nr = add(eviction, pfn);
 		if (nr < 0)
 			return nr;
+		onewalk_resched(pfn);
 	}
 	return 0;
 }
@@ -345,15 +388,20 @@ static int end(struct eviction *eviction, int ret)
  * @evict: how; &onewalk_evict.tried and evicted are out
  * @pfns: array of @npages pfns of device-private or device-coherent pages, in any
  *	order. A page of a large folio stands for all of it. One that is given
- *	twice counts once. What it names may have been freed, and used again, since
- *	it was looked up.
+ *	twice counts once, if the two are in one batch of 512 pages. What it names
+ *	may have been freed, and used again, since it was looked up.
  * @npages: length of @pfns
  *
  * Pages that nobody maps are left alone: they are freed when their last reference
  * goes, or are on their way already. Works on migrate_device_pfns(), or on
  * migrate_device_range() where the kernel has no more; and unlike these it holds
  * the anon_vma of what it brings back, which the kernel reads even if the process
- * ends meanwhile.
+ * ends meanwhile; but for pages that UFFDIO_MOVE moves just then. Huge pages come
+ * back as such, mapped by PTEs: with the portable engine by PMD entries, and then
+ * the kernel, up to 7.3, drops a reference too many of one that is discarded while
+ * it is brought back. One that does not come back stays mapped by PTEs, and a CPU
+ * that touches it meanwhile may find it busy: &dev_pagemap_ops.migrate_to_ram then
+ * collects nothing, and returns 0.
  *
  * Context: Process context; may sleep. No mmap lock, no folio lock, and nothing
  * is held that &dev_pagemap_ops.migrate_to_ram, a notifier callback or the freeing
@@ -369,8 +417,8 @@ static int end(struct eviction *eviction, int ret)
  * * -ENOMEM: &onewalk_evict_ops.alloc had nothing for some page.
  * * -EBUSY: pages were locked, or had references that their mappings do not
  *   explain. Try again, a bounded number of times.
- * * -EINTR: a fatal signal is pending, and &onewalk_evict.killable is set: no
- *   further batch is begun.
+ * * -EINTR: a fatal signal is pending, and &onewalk_evict.killable is set: what
+ *   is locked by then, a batch of 512 pages at most, was still brought back.
  * * what &onewalk_evict_ops.copy returned: those that it was about stay.
  */
 int onewalk_evict_pages(struct onewalk_evict *evict, const unsigned long *pfns,

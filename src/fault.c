@@ -222,7 +222,7 @@ static bool any_off_lru(const struct onewalk_call *call)
 		if (!(pfn & ONEWALK_PFN_COLLECT))
 			continue;
 		/* No reference is held: a guess. Device memory is not online. */
-		pfn &= ~(ONEWALK_PFN_FLAGS | ONEWALK_PFN_PRIVATE);
+		pfn = onewalk_noted_pfn(pfn);
 		/* a hole, or else a zero page */
 		page = pfn ? pfn_to_online_page(pfn) : NULL;
 		if (page && PageAnon(page) && !PageLRU(page))

@@ -345,3 +345,29 @@ void onewalk_settle_huge(struct onewalk_migrate *migrate)
 			remove_migration_ptes(dst, dst, 0);
 	}
 }
+
+/*
+ * onewalk_map_by_ptes() - have PTEs map a huge page of a device
+ * @folio: it, locked and held
+ *
+ * Up to 7.3, who discards a PMD migration entry of a device-private page takes it
+ * for the page being mapped, and drops its mapping and a reference once more. With
+ * PTEs they are told apart. A PMD entry becomes PTE migration entries in one hold
+ * of the page table lock; 6.19 stops at the first one of several.
+ *
+ * Return: do only PTEs map it now?
+ */
+bool onewalk_map_by_ptes(struct folio *folio)
+{
+	int before, left = folio_entire_mapcount(folio);
+
+	if (!left)
+		return true;
+	do {
+		before = left;
+		try_to_migrate(folio, TTU_SPLIT_HUGE_PMD);
+		left = folio_entire_mapcount(folio);
+	} while (left && left < before);
+	remove_migration_ptes(folio, folio, 0);
+	return !left;
+}

@@ -138,6 +138,12 @@ static inline unsigned long onewalk_output_over(unsigned long input,
 	       (input & ONEWALK_PFN_REQ_FLAGS) >> ONEWALK_PFN_WAS_SHIFT;
 }
 
+/* The bare pfn that the look-ahead noted; 0 of a hole. */
+static inline unsigned long onewalk_noted_pfn(unsigned long pfn)
+{
+	return pfn & ~(ONEWALK_PFN_FLAGS | ONEWALK_PFN_PRIVATE);
+}
+
 /* What is asked of a page: @pfn is its entry as the caller filled it. */
 static inline unsigned long onewalk_request(const struct onewalk_call *call,
 					    unsigned long pfn)
@@ -289,6 +295,7 @@ void onewalk_show(struct vm_area_struct *vma, unsigned long addr,
 void onewalk_part_from_huge(struct onewalk_migrate *migrate);
 void onewalk_take_back_huge(struct onewalk_migrate *migrate);
 void onewalk_settle_huge(struct onewalk_migrate *migrate);
+bool onewalk_map_by_ptes(struct folio *folio);
 
 /* unmap.c */
 void onewalk_unmap(struct onewalk_call *call);
@@ -318,6 +325,8 @@ struct migrate_vma onewalk_kernel_args(const struct onewalk_migrate *migrate);
  *	the look-ahead also ONEWALK_NEED_* when there has to be one. Unless it is
  *	0 nothing is prepared.
  * @finalize: map what is there now, and let go of it
+ * @map_by_ptes: NULL, or has PTEs alone map a huge page of a device, which is
+ *	locked, and says whether it could
  */
 struct onewalk_engine {
 	const char	*name;
@@ -330,6 +339,7 @@ struct onewalk_engine {
 	void		(*drain_all)(void);
 	int		(*collect)(struct onewalk_call *call);
 	void		(*finalize)(struct onewalk_migrate *migrate);
+	bool		(*map_by_ptes)(struct folio *folio);
 };
 
 extern const struct onewalk_engine onewalk_portable;

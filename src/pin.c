@@ -68,6 +68,7 @@ static int copy_all(const struct pinning *pinning,
 			return -ENOMEM;
 		copy_highpage(page, migrate_pfn_to_page(migrate->src[i]));
 		migrate->dst[i] = migrate_pfn(page_to_pfn(page));
+		cond_resched();
 	}
 	return 0;
 }
@@ -101,6 +102,9 @@ static int move_out(const struct pinning *pinning, struct vm_area_struct *vma,
 	/* A special VMA, or pages that keep vanishing: left to the kernel. */
 	if (ret)
 		return ret == -EINVAL || ret == -EBUSY ? 0 : ret;
+	/* The usual case. Holes are not offered: nothing is prepared. */
+	if (!migrate.cpages)
+		return 0;
 
 	ret = copy_all(pinning, &migrate);
 	if (!ret) {
@@ -203,17 +207,19 @@ static int check_pin(const struct onewalk_pin *pin)
  *   wrapped, or &onewalk_pin.gup_flags has others than are listed there.
  * * -ENOMEM: there was no memory, or no destination for some page.
  * * -EINTR: a fatal signal is pending.
- * * -EFAULT, -EBUSY and others: as pin_user_pages_remote().
+ * * -EFAULT, -EBUSY and others: as pin_user_pages_remote(). -EBUSY may pass:
+ *   somebody else has a reference to a page just now, such as another pin.
  */
 int onewalk_pin_longterm(struct onewalk_pin *pin)
 {
 	struct pinning pinning = { .pin = pin };
 	int ret = check_pin(pin);
 
+	if (pin)
+		pin->moved = 0;
 	if (ret)
 		return ret;
 
-	pin->moved = 0;
 	pinning.src = kmalloc_array(2 * BATCH, sizeof(*pinning.src),
 				    GFP_KERNEL);
 	if (!pinning.src)

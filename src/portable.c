@@ -97,18 +97,12 @@ static bool lost_write(const struct onewalk_call *call, unsigned long pfn,
 	       !(mpfn & MIGRATE_PFN_WRITE);
 }
 
-/* What the look-ahead saw. */
-static unsigned long noted_pfn(unsigned long pfn)
-{
-	return pfn & ~(ONEWALK_PFN_FLAGS | ONEWALK_PFN_PRIVATE);
-}
-
 /* Why migrate_vma_setup() would not have a page, as far as can be seen. */
 static enum onewalk_status refusal(unsigned long pfn)
 {
 	struct page *page;
 
-	pfn = noted_pfn(pfn);
+	pfn = onewalk_noted_pfn(pfn);
 	if (!pfn)
 		return ONEWALK_STATUS_UNKNOWN;
 
@@ -222,7 +216,7 @@ static unsigned long stretch_flags(const struct onewalk_call *call,
 	return args->flags & ~(unsigned long)MIGRATE_VMA_SELECT_COMPOUND;
 }
 
-static int collect_by_walk(struct onewalk_call *call, struct migrate_vma *args)
+static int collect_stretch(struct onewalk_call *call, struct migrate_vma *args)
 {
 	unsigned long first = onewalk_index(call, args->start);
 	unsigned long end = args->end;
@@ -259,90 +253,6 @@ static int collect_by_walk(struct onewalk_call *call, struct migrate_vma *args)
 		if (call->range->hmm_pfns[i] & ONEWALK_PFN_COLLECT)
 			ret = not_collected(call, i);
 	return ret;
-}
-
-/* Take a reference to each page that is still what the look-ahead saw. */
-static int hold_pages(struct onewalk_call *call, pmd_t *pmdp,
-		      unsigned long addr, unsigned long end)
-{
-	struct folio *folio;
-	unsigned long *pfn;
-
-	for (; addr < end; addr += PAGE_SIZE) {
-		pfn = &call->range->hmm_pfns[onewalk_index(call, addr)];
-		if (!(*pfn & ONEWALK_PFN_COLLECT))
-			continue;
-
-		call->addr = addr;
-		folio = onewalk_get_folio(call, pmdp);
-		if (folio && folio_pfn(folio) == noted_pfn(*pfn) &&
-		    folio_is_device_coherent(folio))
-			continue;
-		*pfn &= ~ONEWALK_PFN_COLLECT;
-		if (folio)
-			folio_put(folio);
-	}
-	return 0;
-}
-
-static int hold_nothing(struct onewalk_call *call, unsigned long addr,
-			unsigned long end)
-{
-	unsigned long *pfns = call->range->hmm_pfns;
-
-	for (; addr < end; addr += PAGE_SIZE)
-		pfns[onewalk_index(call, addr)] &= ~ONEWALK_PFN_COLLECT;
-	return 0;
-}
-
-/*
- * For a pin, whoever owns the pages. migrate_vma_setup() would have to be given
- * each owner, whose driver may then take it for a migration of its own, and keep
- * what it maps. So they go by their pfns, as in eviction, which names nobody.
- *
- * Our references keep the pages what they are: their devices may be unplugged, and
- * the pages used for somebody else, at any time. The kernel puts up with one more
- * of a device page, until the page moves.
- */
-static int collect_for_pin(struct onewalk_call *call, struct migrate_vma *args)
-{
-	static const struct onewalk_walk hold = {
-		.pmd = hold_pages,
-		.hole = hold_nothing,
-		.exotic = hold_nothing,
-	};
-	unsigned long first = onewalk_index(call, args->start);
-	unsigned long last = onewalk_index(call, args->end);
-	unsigned long *pfns = call->range->hmm_pfns;
-	unsigned long i, nr = 0;
-
-	onewalk_walk(call, &hold, args->start, args->end);
-	for (i = first; i < last; i++)
-		if (pfns[i] & ONEWALK_PFN_COLLECT)
-			args->src[nr++] = noted_pfn(pfns[i]);
-
-	migrate_device_pfns(args->src, nr);
-
-	for (i = first, nr = 0; i < last; i++) {
-		if (!(pfns[i] & ONEWALK_PFN_COLLECT))
-			continue;
-		pfns[i] &= ~ONEWALK_PFN_COLLECT;
-		put_page(pfn_to_page(noted_pfn(pfns[i])));
-		if (!(args->src[nr++] & MIGRATE_PFN_MIGRATE))
-			continue;
-		pfns[i] = onewalk_output_over(onewalk_input_of(pfns[i]),
-					      from_migrate_pfn(args->src[nr - 1]));
-		call->migrate->cpages++;
-	}
-	return 0;
-}
-
-static int collect_stretch(struct onewalk_call *call, struct migrate_vma *args)
-{
-	if (fatal_signal_pending(current))
-		return -EINTR;
-	return call->pin ? collect_for_pin(call, args) :
-			   collect_by_walk(call, args);
 }
 
 /* The kernel's arguments, with arrays of our own: hmm_pfns may be src. */
@@ -417,28 +327,114 @@ static void restore(struct onewalk_call *call, struct migrate_vma *args,
 	call->migrate->cpages = 0;
 }
 
+/* Take a reference to each page that is still what the look-ahead saw. */
+static int hold_pages(struct onewalk_call *call, pmd_t *pmdp,
+		      unsigned long addr, unsigned long end)
+{
+	struct folio *folio;
+	unsigned long *pfn;
+
+	for (; addr < end; addr += PAGE_SIZE) {
+		pfn = &call->range->hmm_pfns[onewalk_index(call, addr)];
+		if (!(*pfn & ONEWALK_PFN_COLLECT))
+			continue;
+
+		call->addr = addr;
+		folio = onewalk_get_folio(call, pmdp);
+		if (folio && folio_pfn(folio) == onewalk_noted_pfn(*pfn) &&
+		    folio_is_device_coherent(folio))
+			continue;
+		*pfn &= ~ONEWALK_PFN_COLLECT;
+		if (folio)
+			folio_put(folio);
+	}
+	return 0;
+}
+
+static int hold_nothing(struct onewalk_call *call, unsigned long addr,
+			unsigned long end)
+{
+	unsigned long *pfns = call->range->hmm_pfns;
+
+	for (; addr < end; addr += PAGE_SIZE)
+		pfns[onewalk_index(call, addr)] &= ~ONEWALK_PFN_COLLECT;
+	return 0;
+}
+
+/*
+ * For a pin, whoever owns the pages. migrate_vma_setup() would have to be given
+ * each owner, whose driver may then take it for a migration of its own, and keep
+ * what it maps. So they go by their pfns, as in eviction, which names nobody.
+ *
+ * Our references keep the pages what they are: their devices may be unplugged, and
+ * the pages used for somebody else, at any time. The kernel puts up with one more
+ * of a device page, until the page moves.
+ */
+static void collect_for_pin(struct onewalk_call *call, struct migrate_vma *args)
+{
+	static const struct onewalk_walk hold = {
+		.pmd = hold_pages,
+		.hole = hold_nothing,
+		.exotic = hold_nothing,
+	};
+	unsigned long *pfns = call->range->hmm_pfns;
+	unsigned long npages = onewalk_index(call, call->range->end);
+	unsigned long i, nr = 0;
+
+	onewalk_assert(npages <= STRETCH);
+	onewalk_walk(call, &hold, call->range->start, call->range->end);
+	for (i = 0; i < npages; i++)
+		if (pfns[i] & ONEWALK_PFN_COLLECT)
+			args->src[nr++] = onewalk_noted_pfn(pfns[i]);
+
+	migrate_device_pfns(args->src, nr);
+
+	for (i = 0, nr = 0; i < npages; i++) {
+		if (!(pfns[i] & ONEWALK_PFN_COLLECT))
+			continue;
+		pfns[i] &= ~ONEWALK_PFN_COLLECT;
+		put_page(pfn_to_page(onewalk_noted_pfn(pfns[i])));
+		if (!(args->src[nr++] & MIGRATE_PFN_MIGRATE))
+			continue;
+		pfns[i] = onewalk_output_over(onewalk_input_of(pfns[i]),
+					      from_migrate_pfn(args->src[nr - 1]));
+		call->migrate->cpages++;
+	}
+}
+
+static int collect_by_walks(struct onewalk_call *call, struct migrate_vma *args)
+{
+	unsigned long addr = next_collect(call, call->range->start);
+	int ret = 0;
+
+	for (; !ret && addr < call->range->end;
+	     addr = next_collect(call, args->end)) {
+		args->start = addr;
+		args->end = end_collect(call, addr);
+		args->flags = stretch_flags(call, args);
+		ret = fatal_signal_pending(current) ?
+			-EINTR : collect_stretch(call, args);
+		if (ret)
+			restore(call, args, args->end);
+		cond_resched();
+	}
+	return ret;
+}
+
 static int portable_collect(struct onewalk_call *call)
 {
-	unsigned long end = call->range->end;
 	struct migrate_vma args;
-	unsigned long addr;
 	int ret;
 
 	ret = scratch_args(call, &args);
 	if (ret)
 		return ret;
 
-	addr = next_collect(call, call->range->start);
-	for (; !ret && addr < end; addr = next_collect(call, args.end)) {
-		args.start = addr;
-		args.end = end_collect(call, addr);
-		args.flags = stretch_flags(call, &args);
-		ret = collect_stretch(call, &args);
-		if (ret)
-			restore(call, &args, args.end);
-		cond_resched();
-	}
-	call->addr = end;
+	if (call->pin)
+		collect_for_pin(call, &args);
+	else
+		ret = collect_by_walks(call, &args);
+	call->addr = call->range->end;
 	kfree(args.src);
 	return ret;
 }

@@ -761,7 +761,7 @@ unsigned long onewalk_look_alike(struct onewalk_call *call, unsigned long addr,
 	unsigned long req = onewalk_request(call, onewalk_input_of(pfns[i]));
 	unsigned long output = pfns[i] &
 			       ~(ONEWALK_PFN_INOUT_FLAGS | ONEWALK_PFN_WAS);
-	bool has_pfn = output & ~(ONEWALK_PFN_FLAGS | ONEWALK_PFN_PRIVATE);
+	bool has_pfn = onewalk_noted_pfn(output);
 	bool looked = call->looked;
 	unsigned long input;
 

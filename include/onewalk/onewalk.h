@@ -551,7 +551,7 @@ struct onewalk_evict {
 /**
  * struct onewalk_pin - pages to pin for long: to be embedded by the driver
  * @mm: whose
- * @start: first address, page aligned
+ * @start: first address, page aligned, without a tag
  * @npages: how many pages
  * @gup_flags: FOLL_WRITE, if the device writes, and FOLL_FORCE; FOLL_LONGTERM
  *	goes without saying
@@ -560,7 +560,8 @@ struct onewalk_evict {
  *	of @vma: on a node of the driver's choice, say. Locked, with one
  *	reference, and not from movable memory (GFP_USER), or it would have to
  *	move again; or NULL, and the call fails. Runs under the mmap lock and with
- *	pages locked: must not fault.
+ *	pages locked: must not fault. One that is not needed in the end is freed
+ *	by its last reference.
  * @moved: out: how many pages left a device together. Others may have left it by
  *	the kernel's doing.
  */

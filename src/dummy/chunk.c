@@ -676,10 +676,10 @@ static unsigned long pick(struct dummy_chunk *chunk, unsigned long npages,
  * Those that are fresh are left alone, and so may be others. All of a large page
  * goes if some of it does.
  *
- * Return: 0, or an errno when some that were picked, if any, did not come back.
+ * Return: how many came back.
  */
-int dummy_chunks_evict(struct dummy_device *device, unsigned long npages,
-		       bool large)
+unsigned long dummy_chunks_evict(struct dummy_device *device,
+				 unsigned long npages, bool large)
 {
 	struct dummy_chunk *chunk;
 	unsigned long n;

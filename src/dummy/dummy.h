@@ -192,8 +192,8 @@ struct page *dummy_chunk_alloc(struct dummy_device *device, unsigned int order,
 bool dummy_chunks_have(struct dummy_device *device, unsigned long npages,
 		       bool large);
 bool dummy_chunks_own(struct dummy_device *device, unsigned long pfn);
-int dummy_chunks_evict(struct dummy_device *device, unsigned long npages,
-		       bool large);
+unsigned long dummy_chunks_evict(struct dummy_device *device,
+				 unsigned long npages, bool large);
 int dummy_chunks_release(struct dummy_device *device);
 void dummy_chunks_remove(struct dummy_device *device);
 const struct dummy_device *dummy_chunk_device(const struct page *page);
@@ -226,7 +226,6 @@ void dummy_copy_ready(struct dummy_mirror *mirror,
 bool dummy_is_moved(const struct onewalk_migrate *migrate, unsigned long i);
 unsigned long dummy_moved(const struct onewalk_migrate *migrate);
 unsigned long dummy_step(unsigned long mpfn);
-bool dummy_fails_on_purpose(struct dummy_mirror *mirror);
 
 /* ram.c */
 vm_fault_t dummy_migrate_to_ram(struct vm_fault *vmf);
@@ -235,8 +234,8 @@ void dummy_drain(void);
 /* evict.c */
 int dummy_evict_pgmap(const struct dev_pagemap *pgmap, unsigned long *scratch,
 		      bool killable);
-int dummy_evict_pages(const unsigned long *pfns, unsigned long npages,
-		      unsigned long *scratch);
+unsigned long dummy_evict_pages(const unsigned long *pfns,
+				unsigned long npages, unsigned long *scratch);
 int dummy_evict(struct dummy_mirror *mirror, struct onewalk_dummy_evict *arg);
 
 /* mirror.c */

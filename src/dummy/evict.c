@@ -88,9 +88,11 @@ int dummy_evict_pgmap(const struct dev_pagemap *pgmap, unsigned long *scratch,
  * @pfns: which; their struct pages stay meanwhile
  * @npages: how many
  * @scratch: see &onewalk_evict.scratch
+ *
+ * Return: how many came back.
  */
-int dummy_evict_pages(const unsigned long *pfns, unsigned long npages,
-		      unsigned long *scratch)
+unsigned long dummy_evict_pages(const unsigned long *pfns,
+				unsigned long npages, unsigned long *scratch)
 {
 	struct dummy_eviction eviction = {
 		.evict.ops = &evict_ops,
@@ -98,7 +100,8 @@ int dummy_evict_pages(const unsigned long *pfns, unsigned long npages,
 		.evict.killable = true,
 	};
 
-	return onewalk_evict_pages(&eviction.evict, pfns, npages);
+	onewalk_evict_pages(&eviction.evict, pfns, npages);
+	return eviction.evict.evicted;
 }
 
 /* --- ONEWALK_DUMMY_EVICT --- */

@@ -94,7 +94,7 @@ static int make_room(struct dummy_device *device, unsigned long npages,
 	while (!dummy_chunks_have(device, npages, large)) {
 		if (dummy_expired(deadline, &ret))
 			return ret;
-		if (!dummy_chunks_evict(device, npages, large))
+		if (dummy_chunks_evict(device, npages, large))
 			continue;
 		dummy_drain();
 		usleep_range(100, 1000);

@@ -612,6 +612,83 @@ TEST(can_be_killed)
 	close(fd);
 }
 
+/* --- huge pages, and who discards them meanwhile --- */
+
+struct discarding {
+	char *addr;
+	atomic_bool go;
+	double delay;
+};
+
+static void *discard(void *data)
+{
+	struct discarding *discarding = data;
+	double begin;
+
+	while (!atomic_load(&discarding->go))
+		;
+	begin = now();
+	while (now() - begin < discarding->delay)
+		;
+	madvise(discarding->addr, HUGE, MADV_DONTNEED);
+	return NULL;
+}
+
+/* At any time while it is brought back, which takes as long as @took. */
+static int evict_and_discard(int fd, char *huge, double took, uint64_t *random)
+{
+	struct discarding discarding = {
+		.addr = huge,
+		.delay = took * (next_random(random) % 1000) / 1000,
+	};
+	pthread_t thread;
+	int ret;
+
+	pthread_create(&thread, NULL, discard, &discarding);
+	atomic_store(&discarding.go, true);
+	ret = evict(fd, huge, HUGE / PAGE, 0, NULL);
+	pthread_join(thread, NULL);
+	return ret;
+}
+
+TEST(huge_page_discarded_meanwhile_is_gone)
+{
+	unsigned int i, rounds = run_long() ? 1000 : run_short() ? 20 : 200;
+	int fd = dummy_open(0), ret;
+	uint64_t random = 1;
+	double begin, took = 0;
+	void *huge;
+
+	ASSERT_LE(0, fd);
+	if (engine_is_portable() || !kernel_migrates_large_folios() ||
+	    memory_is_coherent())
+		SKIP(return, "huge pages are not on the device, or the kernel's bug is met");
+	MUST(map_huge(&huge, 1));
+	for (i = 0; i < rounds; i++) {
+		fill(huge, HUGE / PAGE, 1);
+		ASSERT_OK(dummy_migrate(fd, huge, HUGE / PAGE,
+					ONEWALK_DUMMY_RANGE,
+					ONEWALK_DUMMY_MIGRATE_COMPOUND, NULL,
+					NULL, NULL));
+		begin = now();
+		ret = i ? evict_and_discard(fd, huge, took, &random) :
+			  evict(fd, huge, HUGE / PAGE, 0, NULL);
+		EXPECT_TRUE(!ret || ret == -EBUSY || ret == -ENOMEM)
+			TH_LOG("%d", ret);
+		if (!i) {
+			took = now() - begin;
+			EXPECT_EQ(-1, wrong_page(huge, HUGE / PAGE, 1));
+		} else {
+			EXPECT_EQ(-1, nonzero_page(huge, HUGE / PAGE));
+		}
+		EXPECT_TRUE(device_is_empty(fd));
+		EXPECT_EQ(0, forgotten_pages(huge, HUGE / PAGE));
+		ASSERT_OK(madvise(huge, HUGE, MADV_DONTNEED));
+	}
+	unmap_all();
+	close(fd);
+}
+
 /* --- on a device that is too small --- */
 
 #define WINDOW	256

@@ -454,8 +454,6 @@ enum outcome op_device_evict(struct worker *w)
 	int file = device_file(w), ret;
 	bool failing;
 
-	if (control->whole)
-		return BUSY;
 	if (one_in(w, 2))
 		to_device(file, span_addr(&span), span.npages);
 	failing = fail_begin(w);

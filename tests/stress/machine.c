@@ -145,8 +145,6 @@ enum outcome op_unplug(struct worker *w)
 {
 	struct onewalk_dummy_cmd cmd = {};
 
-	if (control->whole)
-		return BUSY;
 	return ioctl(device[below(w, NR_DEVICES)], ONEWALK_DUMMY_RELEASE, &cmd) ?
 		FAILED : DONE;
 }
@@ -156,8 +154,6 @@ enum outcome op_device_limit(struct worker *w)
 {
 	static const unsigned int limits[] = { 0, 2, 2, 4 };
 
-	if (control->whole)
-		return BUSY;
 	return write_file("/sys/module/onewalk_dummy/parameters/limit", "%u",
 			  limits[below(w, 4)]) ? FAILED : DONE;
 }

@@ -72,10 +72,9 @@ struct control {
 	uint64_t seed;
 	uint64_t deadline;		/* CLOCK_MONOTONIC, in ms */
 	/*
-	 * Huge pages are on devices, as such. Not in every round, as then nothing
-	 * can be unplugged, or evicted: up to 7.3 the kernel drops a reference too many when
-	 * such a page is discarded while migrate_device_range() brings it back.
-	 * Nor with engine=portable, for which it is the same with any return.
+	 * Huge pages are on devices, as such. Not in every round: all else is done
+	 * more often then. Nor with engine=portable: up to 7.3 the kernel drops a
+	 * reference too many when such a page is discarded while it comes back.
 	 */
 	bool whole;
 	atomic_bool stop;

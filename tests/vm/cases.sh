@@ -48,7 +48,7 @@ in_short() { [ "$SLOW" != 1 ] && [ -z "${LONG:-}" ]; }
 # one kind of memory in a short run:"), and with the engine that is not
 # the best if it asks for both
 modes() {
-	local kind
+	local kind first=''
 	case $1 in
 	*.sh) echo any ;;
 	*)
@@ -56,11 +56,12 @@ modes() {
 		for kind in ${MEMORY//,/ }; do
 			! grep -q "vm: not with memory=$kind" "$1" || continue
 			printf '%s ' "$kind"
+			first=${first:-$kind}
 			! in_short || return 0
 			! grep -q 'vm: one kind of memory:' "$1" || break
 			[ "${LONG:-}" ] || ! grep -q 'vm: one kind of memory in a short run:' "$1" || break
 		done
-		! grep -q '\* engines: both' "$1" || echo "${MEMORY%%,*},portable"
+		[ -z "$first" ] || ! grep -q '\* engines: both' "$1" || echo "$first,portable"
 		;;
 	esac
 }
