@@ -331,7 +331,7 @@ static const struct {
 	{ "fault-hwpoison", 107 }, { "fault-retry", 13 },
 	{ "entered", 31 }, { "looked", 17 }, { "checked", 19 },
 	{ "collected", 19 }, { "unmapped", 17 }, { "parted", 13 },
-	{ "moved", 13 },
+	{ "moved", 13 }, { "mapping", 3 },
 };
 
 /* By the kernel's own counters: what happened beside our own operations. */
